@@ -1,0 +1,109 @@
+"""The command line, generated from `riskpo_jax.config`: one flag a setting, dotted names."""
+
+from __future__ import annotations
+
+import sys
+import typing
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import app, flags, logging
+
+from riskpo_jax import config as config_lib
+from riskpo_jax.errors import UserError
+
+
+def define_flags() -> None:
+    """Defines `--section.name` for every setting of `Config`."""
+    for name, field, kind in config_lib.leaves():
+        help_text, default = field.metadata["help"], field.default
+        if field.metadata["choices"]:
+            flags.DEFINE_enum(name, default, field.metadata["choices"], help_text)
+        elif typing.get_origin(kind) is tuple:
+            flags.DEFINE_list(name, list(map(str, default)), help_text)
+        else:
+            _DEFINERS[_scalar(kind)](name, default, help_text)
+
+
+def config_from_flags() -> config_lib.Config:
+    """The configuration that the parsed flags describe, resolved.
+
+    Raises:
+      UserError: a value that does not parse, or settings that contradict each other.
+    """
+    values = {}
+    for name, _, kind in config_lib.leaves():
+        value = flags.FLAGS[name].value
+        if typing.get_origin(kind) is tuple:
+            value = _parse_list(name, value, typing.get_args(kind)[0])
+        values[name] = value
+    return config_lib.from_flat(values).resolve()
+
+
+def as_flagfile(config: config_lib.Config) -> str:
+    """A flagfile that describes `config` in full."""
+    lines = []
+    for name, value in config_lib.to_flat(config).items():
+        if isinstance(value, list):
+            value = ",".join(map(str, value))
+        if value is not None:
+            lines.append(f"--{name}={str(value).lower() if isinstance(value, bool) else value}")
+    return "\n".join(lines) + "\n"
+
+
+def required_path(flag: flags.FlagHolder[str | None]) -> Path:
+    """The path that `flag` gives.
+
+    Raises:
+      UserError: the flag is not given.
+    """
+    if not flag.value:
+        raise UserError(f"--{flag.name}=DIR is required")
+    return Path(flag.value)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs `main` under absl; a `UserError` is printed as one line and exits with status 1."""
+
+    def guarded(argv: list[str]) -> None:
+        if len(argv) > 1:
+            sys.exit(f"error: unexpected argument {argv[1]!r}; settings are given as --name=value")
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # Orbax reports every file at INFO
+        try:
+            main()
+        except UserError as error:
+            sys.exit(f"error: {error}")
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        sys.exit(f"error: {error}".replace("\n", " "))
+    except OSError as error:  # absl opens flagfiles itself
+        sys.exit(f"error: --flagfile: {error.strerror}: {error.filename}")
+
+
+def _parse_list(name: str, words: list[str], item: type) -> tuple:
+    try:
+        return tuple(item(word.strip()) for word in words)
+    except ValueError:
+        raise UserError(
+            f"--{name}={','.join(words)} is not a comma-separated list of {item.__name__}"
+        ) from None
+
+
+def _scalar(kind: type) -> type:
+    """str of `str` and of `str | None`."""
+    return next((a for a in typing.get_args(kind) if a is not type(None)), kind)
+
+
+_DEFINERS = {
+    bool: flags.DEFINE_boolean,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+}

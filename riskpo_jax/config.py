@@ -1,0 +1,437 @@
+"""Every setting of a run, as frozen dataclasses: the one source of truth.
+
+`experiments/` generates its command line from these fields (`--algorithm.alpha`, help text from the
+metadata), `Config.resolve` fills what a preset decides and refuses contradictions, and `to_dict` is what
+`config.json` records. Library code takes the values it needs as arguments and never sees flags.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, get_type_hints
+
+from riskpo_jax.errors import UserError
+
+
+def setting(default: Any, help: str, *, choices: tuple[str, ...] = (), may_change: bool = False):
+    """A field with its flag's help text.
+
+    choices: the allowed values, if they can be listed. may_change: a resumed run may differ in it.
+    """
+    metadata = {"help": help, "choices": choices, "may_change": may_change}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    path: str = setting(
+        "experiments/assets/countdown-base",
+        "Hugging Face directory: config.json, tokenizer, *.safetensors.",
+    )
+    init: str = setting(
+        "pretrained",
+        "Where the weights come from: the directory, or a random draw of its config.json's shape.",
+        choices=("pretrained", "random"),
+    )
+    param_dtype: str = setting(
+        "float32", "Type of the parameters.", choices=("float32", "bfloat16")
+    )
+    compute_dtype: str = setting(
+        "float32", "Type of activations and KV cache.", choices=("float32", "bfloat16")
+    )
+    remat: bool = setting(False, "Recompute each layer in the backward pass to save memory.")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    source: str = setting(
+        "countdown",
+        "Where problems come from.",
+        choices=("countdown", "jsonl", "reasoning_gym"),
+    )
+    path: str = setting("", "Training problems of source jsonl: id, problem, answer on each line.")
+    eval_path: str = setting("", "Evaluation problems of source jsonl.")
+    task: str = setting("", "Task name of source reasoning_gym, such as chain_sum.")
+    size: int = setting(20_000, "Training problems to draw from a procedural source.")
+    levels: tuple[str, ...] = setting(
+        ("easy", "medium", "hard"), "Countdown levels: 3, 4 and 5 numbers, in equal parts."
+    )
+    max_number: int = setting(20, "Largest number that a Countdown problem gives.")
+    max_target: int = setting(60, "Largest Countdown target.")
+    prompt_template: str = setting(
+        "{problem}", "Prompt text; {problem} and the keys of the problem's metadata are filled in."
+    )
+    chat: bool = setting(False, "Wrap the prompt in the tokenizer's chat template.")
+    max_prompt_length: int = setting(64, "Longest prompt, in tokens.")
+    on_overlong: str = setting(
+        "skip", "What a longer prompt does: it is skipped and counted, or ends the run.",
+        choices=("skip", "error"),
+    )
+    questions_per_step: int = setting(30, "Questions in one rollout batch (K bundles of B).")
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardConfig:
+    name: str = setting(
+        "countdown", "countdown, math, reasoning_gym, or your own as package.module:function."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RolloutConfig:
+    group_size: int = setting(8, "Responses G to each question.")
+    max_response_length: int = setting(32, "Longest response, in tokens, end token included.")
+    temperature: float = setting(1.0, "Sampling temperature of training rollouts.")
+    top_k: int = setting(0, "Sample among the k likeliest tokens; 0 is off.")
+    top_p: float = setting(1.0, "Sample among the likeliest tokens of this total mass; 1 is off.")
+
+
+@dataclasses.dataclass(frozen=True)
+class AlgorithmConfig:
+    preset: str = setting(
+        "paper",
+        "RiskPO as in the paper, as its released code computes it, as that code intends it, or a "
+        "baseline.",
+        choices=(
+            "paper", "official_released", "official_intended", "grpo", "dr_grpo", "rloo", "dapo",
+        ),
+    )
+    profile: str = setting(
+        "averse",
+        "Which tail MVaR weights: lower (the paper), upper, or none (bundled mean). Preset paper.",
+        choices=("averse", "seeking", "neutral"),
+    )
+    bundle_size: int = setting(5, "Questions B in a bundle; divides --data.questions_per_step.")
+    alpha: float = setting(0.2, "Lower quantile level.")
+    beta: float = setting(0.8, "Upper quantile level.")
+    omega: float = setting(0.5, "Extra weight of the tail below alpha.")
+    credit: str | None = setting(
+        None,
+        "Advantage of a response: its one bundle sample's (uniform), or the exact expectation over "
+        "the bundling permutations (expected). Preset paper; default uniform.",
+        choices=("uniform", "expected"),
+    )
+    bundling: str = setting(
+        "random", "Bundle questions at random, or with others of similar pass rate.",
+        choices=("random", "stratified"),
+    )
+    baseline: str | None = setting(
+        None,
+        "Constant subtracted from the advantages, over the batch's bundles (credit uniform) or over "
+        "a question's responses (credit expected). Preset paper; default none for uniform, "
+        "leave_one_out for expected.",
+        choices=("none", "mean", "leave_one_out"),
+    )
+    scale_advantages: bool = setting(
+        False, "Divide a batch's advantages by their root mean square."
+    )
+    tracker_step_size: float = setting(0.1, "Quantile tracker's first step gamma_0, in rewards.")
+    tracker_schedule: str = setting(
+        "polynomial",
+        "gamma_k = gamma_0, or gamma_0 / (1 + k/tau)^power.",
+        choices=("constant", "polynomial"),
+    )
+    tracker_tau: float = setting(100.0, "tau of the polynomial schedule, in steps.")
+    tracker_power: float = setting(0.6, "Power of the polynomial schedule.")
+    clip_low: float = setting(0.2, "The ratio is clipped below at 1 - clip_low.")
+    clip_high: float | None = setting(
+        None, "The ratio is clipped above at 1 + clip_high; default 0.2, 0.28 for dapo."
+    )
+    loss_aggregation: str | None = setting(
+        None,
+        "Mean over all tokens, over sequences of their mean, or over sequences of their sum / "
+        "max_response_length. Default: the preset's own (sequence_mean for grpo and rloo, "
+        "constant_length for dr_grpo, else token_mean).",
+        choices=("token_mean", "sequence_mean", "constant_length"),
+    )
+    kl_coef: float = setting(0.0, "Weight of the k3 KL penalty to the initial policy.")
+    entropy_coef: float = setting(0.0, "Weight of the entropy bonus.")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    stage: str = setting(
+        "rl", "Post-train by rewards, or warm-start on the source's solutions.",
+        choices=("rl", "supervised"),
+    )
+    steps: int = setting(200, "Rollout batches (rl) or updates (supervised).", may_change=True)
+    learning_rate: float = setting(3e-4, "Peak learning rate of AdamW.")
+    warmup_steps: int = setting(5, "Updates of linear warm-up.")
+    schedule: str = setting(
+        "constant", "Learning rate after warm-up.", choices=("constant", "cosine")
+    )
+    adam_b1: float = setting(0.9, "AdamW's first-moment decay.")
+    adam_b2: float = setting(0.99, "AdamW's second-moment decay.")
+    adam_eps: float = setting(1e-8, "AdamW's epsilon.")
+    weight_decay: float = setting(0.0, "AdamW's decoupled weight decay.")
+    max_grad_norm: float = setting(1.0, "Gradients are clipped to this global norm.")
+    epochs: int = setting(1, "Passes over each rollout batch.")
+    minibatches: int = setting(1, "Updates in one pass.")
+    micro_batch_size: int = setting(0, "Sequences in one backward pass; 0 takes all at once.")
+    batch_size: int = setting(256, "Examples in one supervised update.")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    every: int = setting(50, "Steps between evaluations; 0 evaluates at start and end only.")
+    problems: int = setting(100, "Problems of each level of a procedural source, or of the file.")
+    samples: int = setting(32, "Responses to each problem.")
+    k: tuple[int, ...] = setting((1, 8, 32), "Report pass@k for these k.")
+    temperature: float = setting(1.0, "Sampling temperature; 0 is greedy.")
+    top_k: int = setting(0, "Sample among the k likeliest tokens; 0 is off.")
+    top_p: float = setting(1.0, "Sample among the likeliest tokens of this total mass; 1 is off.")
+    batch_size: int = setting(50, "Problems in one call of the sampler.")
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    every: int = setting(50, "Steps between checkpoints; the last step is always kept.")
+    keep_last: int = setting(2, "Latest checkpoints to keep.", may_change=True)
+    keep_best: int = setting(1, "Checkpoints of best mean pass@1 to keep.", may_change=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    data: int = setting(-1, "Devices along the data axis; -1 takes what the others leave.")
+    fsdp: int = setting(1, "Devices that each hold a slice of the parameters.")
+    tensor: int = setting(1, "Devices that share one matrix product.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportConfig:
+    tensorboard: bool = setting(True, "Write TensorBoard events.", may_change=True)
+    wandb: bool = setting(False, "Log to Weights & Biases (pip install wandb).", may_change=True)
+    samples_every: int = setting(10, "Steps between records in samples.jsonl.")
+    samples: int = setting(8, "Responses in one record of samples.jsonl.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    seed: int = setting(0, "Root of all randomness.")
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    reward: RewardConfig = RewardConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    algorithm: AlgorithmConfig = AlgorithmConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    mesh: MeshConfig = MeshConfig()
+    report: ReportConfig = ReportConfig()
+
+    def resolve(self) -> Config:
+        """This configuration with the preset's choices filled in, checked for contradictions.
+
+        Raises:
+          UserError: a value out of range or two settings that contradict each other, by flag name.
+        """
+        _check_choices(self)
+        resolved = dataclasses.replace(self, algorithm=_fill_preset(self.algorithm))
+        _check_ranges(resolved)
+        _check_combinations(resolved)
+        return resolved
+
+    @property
+    def num_bundles(self) -> int:
+        return self.data.questions_per_step // self.algorithm.bundle_size
+
+    @property
+    def sequences_per_step(self) -> int:
+        return self.data.questions_per_step * self.rollout.group_size
+
+    @property
+    def sequences_per_update(self) -> int:
+        if self.train.stage == "supervised":
+            return self.train.batch_size
+        return self.sequences_per_step // self.train.minibatches
+
+    @property
+    def micro_batches(self) -> int:
+        return self.sequences_per_update // (
+            self.train.micro_batch_size or self.sequences_per_update
+        )
+
+
+def leaves(config: Any = Config, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field, Any]]:
+    """(dotted name, field, type) of every setting, depth first, in the order of definition."""
+    hints = get_type_hints(config if isinstance(config, type) else type(config))
+    for field in dataclasses.fields(config):
+        if dataclasses.is_dataclass(hints[field.name]):
+            yield from leaves(hints[field.name], f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, field, hints[field.name]
+
+
+def get(config: Config, name: str) -> Any:
+    """The value of a dotted setting name."""
+    for part in name.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def from_flat(values: Mapping[str, Any]) -> Config:
+    """A configuration from dotted names; settings that are not named keep their defaults.
+
+    Raises:
+      UserError: a name that is no setting.
+    """
+    known = {name for name, _, _ in leaves()}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise UserError(f"unknown setting {unknown[0]!r}; see --helpfull for those that exist")
+    return _build(Config, "", values)
+
+
+def to_flat(config: Config) -> dict[str, Any]:
+    """Dotted name -> value, tuples as lists: what config.json records."""
+    flat = {name: get(config, name) for name, _, _ in leaves()}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in flat.items()}
+
+
+def check_resumable(old: Mapping[str, Any], new: Config) -> None:
+    """Refuses to continue a run under settings that would change what it computed so far.
+
+    Args:
+      old: `to_flat` of the run's recorded configuration.
+
+    Raises:
+      UserError: naming the first setting that differs.
+    """
+    for name, field, _ in leaves():
+        before, now = old.get(name), to_flat(new)[name]
+        if before == now:
+            continue
+        if name == "train.steps" and now > before and new.train.schedule == "constant":
+            continue
+        if field.metadata["may_change"] and name != "train.steps":
+            continue
+        hint = "; only more steps, with a constant schedule," if name == "train.steps" else "; it"
+        raise UserError(
+            f"--{name} is {now!r} but the run in this workdir was made with {before!r}{hint} "
+            f"can continue it: give the old value or another --workdir"
+        )
+
+
+def _build(cls: type, prefix: str, values: Mapping[str, Any]) -> Any:
+    hints = get_type_hints(cls)
+    chosen = {}
+    for field in dataclasses.fields(cls):
+        name = prefix + field.name
+        if dataclasses.is_dataclass(hints[field.name]):
+            chosen[field.name] = _build(hints[field.name], name + ".", values)
+        elif name in values:
+            value = values[name]
+            chosen[field.name] = tuple(value) if isinstance(value, list) else value
+    return cls(**chosen)
+
+
+_PRESET_DEFAULTS = {
+    "paper": {"clip_high": 0.2, "loss_aggregation": "token_mean", "credit": "uniform"},
+    "official_released": {"clip_high": 0.2, "loss_aggregation": "token_mean"},
+    "official_intended": {"clip_high": 0.2, "loss_aggregation": "token_mean"},
+    "grpo": {"clip_high": 0.2, "loss_aggregation": "sequence_mean"},
+    "dr_grpo": {"clip_high": 0.2, "loss_aggregation": "constant_length"},
+    "rloo": {"clip_high": 0.2, "loss_aggregation": "sequence_mean"},
+    "dapo": {"clip_high": 0.28, "loss_aggregation": "token_mean"},
+}
+
+
+def _fill_preset(algorithm: AlgorithmConfig) -> AlgorithmConfig:
+    defaults = dict(_PRESET_DEFAULTS[algorithm.preset])
+    if algorithm.preset == "paper":
+        credit = algorithm.credit or defaults["credit"]
+        defaults["baseline"] = "leave_one_out" if credit == "expected" else "none"
+    unset = {k: v for k, v in defaults.items() if getattr(algorithm, k) is None}
+    return dataclasses.replace(algorithm, **unset)
+
+
+def _check_choices(config: Config) -> None:
+    for name, field, _ in leaves():
+        value, choices = get(config, name), field.metadata["choices"]
+        if choices and value is not None and value not in choices:
+            raise UserError(f"--{name}={value!r} is not one of {', '.join(choices)}")
+
+
+_AT_LEAST_ONE = (
+    "data.size", "data.max_prompt_length", "data.questions_per_step", "data.max_number",
+    "data.max_target", "rollout.group_size", "rollout.max_response_length",
+    "algorithm.bundle_size", "train.epochs", "train.minibatches", "train.batch_size",
+    "eval.problems", "eval.samples", "eval.batch_size", "checkpoint.every", "checkpoint.keep_last",
+    "report.samples_every",
+)
+_POSITIVE = (
+    "rollout.temperature", "train.learning_rate", "train.max_grad_norm", "train.adam_eps",
+    "algorithm.tracker_step_size", "algorithm.tracker_tau",
+)
+_NOT_NEGATIVE = (
+    "seed", "rollout.top_k", "eval.top_k", "eval.temperature", "eval.every", "train.steps",
+    "train.warmup_steps", "train.weight_decay", "train.micro_batch_size", "algorithm.omega",
+    "algorithm.clip_low", "algorithm.clip_high", "algorithm.kl_coef", "algorithm.entropy_coef",
+    "algorithm.tracker_power", "checkpoint.keep_best", "report.samples",
+)
+
+
+def _check_ranges(config: Config) -> None:
+    for names, holds, rule in (
+        (_AT_LEAST_ONE, lambda v: v >= 1, "at least 1"),
+        (_POSITIVE, lambda v: v > 0, "greater than 0"),
+        (_NOT_NEGATIVE, lambda v: v >= 0, "at least 0"),
+        (("rollout.top_p", "eval.top_p"), lambda v: 0 < v <= 1, "in (0, 1]"),
+        (("train.adam_b1", "train.adam_b2"), lambda v: 0 <= v < 1, "in [0, 1)"),
+        (("eval.k",), lambda v: len(v) and min(v) >= 1, "a list of numbers of at least 1"),
+        (("data.levels",), len, "a list of at least one level"),
+    ):
+        for name in names:
+            if not holds(get(config, name)):
+                raise UserError(f"--{name}={get(config, name)!r} must be {rule}")
+
+
+def _check_combinations(config: Config) -> None:
+    data, algorithm, train, evaluation = config.data, config.algorithm, config.train, config.eval
+    if not 0 < algorithm.alpha < algorithm.beta <= 1:
+        raise UserError(
+            f"--algorithm.alpha={algorithm.alpha} and --algorithm.beta={algorithm.beta} must satisfy "
+            "0 < alpha < beta <= 1"
+        )
+    if data.questions_per_step % algorithm.bundle_size:
+        raise UserError(
+            f"--algorithm.bundle_size={algorithm.bundle_size} does not divide "
+            f"--data.questions_per_step={data.questions_per_step}"
+        )
+    if config.sequences_per_step % train.minibatches:
+        raise UserError(
+            f"--train.minibatches={train.minibatches} does not divide the "
+            f"{config.sequences_per_step} sequences of a step (questions_per_step x group_size)"
+        )
+    if train.micro_batch_size and config.sequences_per_update % train.micro_batch_size:
+        raise UserError(
+            f"--train.micro_batch_size={train.micro_batch_size} does not divide the "
+            f"{config.sequences_per_update} sequences of an update"
+        )
+    if max(evaluation.k) > evaluation.samples:
+        raise UserError(
+            f"--eval.k={','.join(map(str, evaluation.k))} asks for more than "
+            f"--eval.samples={evaluation.samples} responses"
+        )
+    if algorithm.preset != "paper":
+        for name in ("credit", "baseline"):
+            if getattr(algorithm, name) is not None:
+                raise UserError(
+                    f"--algorithm.{name} belongs to --algorithm.preset=paper and contradicts "
+                    f"--algorithm.preset={algorithm.preset}"
+                )
+        if algorithm.profile != "averse":
+            raise UserError(
+                f"--algorithm.profile={algorithm.profile} belongs to --algorithm.preset=paper and "
+                f"contradicts --algorithm.preset={algorithm.preset}"
+            )
+    if data.source == "jsonl" and not data.path:
+        raise UserError("--data.source=jsonl needs --data.path, a file of problems")
+    if data.source == "reasoning_gym" and not data.task:
+        raise UserError("--data.source=reasoning_gym needs --data.task, such as chain_sum")
+    if train.stage == "supervised" and data.source != "countdown":
+        raise UserError(
+            f"--train.stage=supervised needs problems with solutions: --data.source=countdown, not "
+            f"{data.source}"
+        )

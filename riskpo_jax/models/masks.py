@@ -1,0 +1,34 @@
+"""Which slots hold tokens, which position each has, and who may attend to whom.
+
+A sequence is a left-padded prompt of P slots followed by a right-padded response of R slots.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def valid_slots(
+    prompt_lengths_N: jax.Array, response_lengths_N: jax.Array, P: int, R: int
+) -> jax.Array:
+    """bool[N, P + R]: slot s holds a token when P - prompt_length <= s < P + response_length."""
+    slots = jnp.arange(P + R)[None, :]
+    return (slots >= P - prompt_lengths_N[:, None]) & (slots < P + response_lengths_N[:, None])
+
+
+def positions_from_valid(valid_NxS: jax.Array) -> jax.Array:
+    """int32[N, S]: the number of tokens before each slot; padding gets some position in range."""
+    return jnp.maximum(jnp.cumsum(valid_NxS, axis=1, dtype=jnp.int32) - 1, 0)
+
+
+def causal(
+    valid_NxS: jax.Array, start: int | jax.Array = 0, queries: int | None = None
+) -> jax.Array:
+    """bool[N, T, S]: the token in slot start + t may attend to the valid slots up to its own.
+
+    T = `queries`; by default all S slots ask. With a KV cache, `start` is the cache's index.
+    """
+    slots = jnp.arange(valid_NxS.shape[1])
+    asking_T = start + jnp.arange(valid_NxS.shape[1] if queries is None else queries)
+    return valid_NxS[:, None, :] & (slots[None, :] <= asking_T[:, None])[None]

@@ -1,0 +1,65 @@
+"""What a run recorded, as series over the training step."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from riskpo_jax.reporting.files import read_jsonl
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """values[T] at steps[T]; steps where the value is missing or null are left out."""
+
+    steps: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Sequence[dict], key: str) -> Series | None:
+        """The series of `key`, None where no row has it."""
+        points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
+        return cls(*np.array(points, dtype=np.float64).T) if points else None
+
+    def smoothed(self) -> Series:
+        """Centred moving average over about a twentieth of the run, narrower at the ends."""
+        half = len(self.values) // 40
+        kernel = np.ones(2 * half + 1)
+        total = np.convolve(self.values, kernel, mode="same")
+        count = np.convolve(np.ones_like(self.values), kernel, mode="same")
+        return Series(self.steps, total / count)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunData:
+    """The rows of `metrics.jsonl`, and of `eval.jsonl` by dataset; a missing file has no rows."""
+
+    metrics: list[dict]
+    evals: dict[str, list[dict]]
+
+    @classmethod
+    def load(cls, workdir: Path) -> RunData:
+        evals = {}
+        for row in _rows(workdir / "eval.jsonl"):
+            evals.setdefault(row["dataset"], []).append(row)
+        return cls(_rows(workdir / "metrics.jsonl"), evals)
+
+    def series(self, key: str) -> Series | None:
+        return Series.of(self.metrics, key)
+
+    def curves(self) -> dict[str, list[dict]]:
+        """The evaluations to draw: every level; "all" only of a dataset that has no levels."""
+        names = self.evals.keys()
+        levelled = {name.rsplit("/", 1)[0] for name in names if not name.endswith("/all")}
+        return {
+            name: rows
+            for name, rows in self.evals.items()
+            if not (name.endswith("/all") and name.rsplit("/", 1)[0] in levelled)
+        }
+
+
+def _rows(path: Path) -> list[dict]:
+    return read_jsonl(path) if path.exists() else []

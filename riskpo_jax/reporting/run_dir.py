@@ -1,0 +1,83 @@
+"""The folder of a run: who made it, with which settings, and the files that grow in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from riskpo_jax.config import Config, check_resumable, to_flat
+from riskpo_jax.errors import UserError
+from riskpo_jax.reporting.files import replacing
+from riskpo_jax.reporting.writers import (
+    JsonlWriter,
+    MetricWriter,
+    TensorBoardWriter,
+    WandbWriter,
+    Writer,
+)
+
+
+class RunDir:
+    """Paths inside the folder of one run."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.flags = self.path / "run.flags"
+        self.checkpoints = self.path / "checkpoints"
+        self.evaluations = self.path / "evaluations"
+        self.model = self.path / "model"
+
+    def claim(self, config: Config, flagfile: str) -> None:
+        """Records the settings of a new run, or checks that `config` continues the old one.
+
+        Raises:
+          UserError: a setting that differs from the recorded run's, or a folder of something else.
+        """
+        if self.config.exists():
+            check_resumable(read_config(self.config), config)
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise UserError(
+                f"--workdir={self.path} is not empty and holds no run (no config.json): give another"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        with replacing(self.flags) as aside:
+            aside.write_text(flagfile)
+        with replacing(self.config) as aside:  # last: it marks the folder as claimed
+            aside.write_text(json.dumps(to_flat(config), indent=1) + "\n")
+
+
+class RunFiles:
+    """The open files of a run that goes on after `step`; what a killed run wrote beyond it is dropped."""
+
+    def __init__(self, directory: RunDir, config: Config, step: int):
+        curves: list[Writer] = []
+        if config.report.tensorboard:
+            curves.append(TensorBoardWriter(directory.path / "tensorboard", purge_step=step + 1))
+        if config.report.wandb:
+            name = directory.path.resolve().name
+            curves.append(WandbWriter("riskpo_jax", name, directory.path, to_flat(config)))
+        metrics = JsonlWriter(directory.path / "metrics.jsonl")
+        metrics.truncate_after(step)
+        self.samples = JsonlWriter(directory.path / "samples.jsonl")
+        self.samples.truncate_after(step)
+        self.evals = JsonlWriter(directory.path / "eval.jsonl")
+        self.evals.truncate_after(step - 1)  # the evaluation of `step` itself is written again
+        self.curves = MetricWriter(*curves)
+        self.metrics = MetricWriter(metrics, *curves)
+
+    def close(self) -> None:
+        for writer in (self.metrics, self.samples, self.evals):
+            writer.close()
+
+
+def read_config(path: Path) -> dict:
+    """The recorded settings of a run, dotted name -> value.
+
+    Raises:
+      UserError: a file that is not there or does not parse.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: the run's recorded settings cannot be read: {error}") from error

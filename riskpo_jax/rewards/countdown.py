@@ -1,0 +1,48 @@
+r"""The reward of Countdown: 1 for an expression that uses each number once and hits the target.
+
+On an expression the verdict is that of reasoning-gym's scorer (its score 1.0), except where that
+one is lax: it takes any Python syntax and compares with a relative tolerance of 1e-5, so powers,
+`//`, repeated signs (3--7) and near misses pass there and not here.
+"""
+
+from __future__ import annotations
+
+import re
+
+from riskpo_jax.data.problem import Problem
+from riskpo_jax.rewards import expression
+from riskpo_jax.rewards.extraction import last_boxed, last_line, last_tagged
+from riskpo_jax.rewards.outcome import NO_ANSWER, Outcome, verdict
+
+_LATEX = {r"\times": "*", r"\cdot": "*", r"\div": "/", r"\left": "", r"\right": "", "$": ""}
+_CLAIM = re.compile(r"=\s*([0-9]{1,12})\s*$", re.ASCII)
+_PLACES = (last_tagged, last_boxed, last_line)
+
+
+def countdown_reward(response: str, problem: Problem) -> Outcome:
+    r"""Grade an expression for the numbers `problem.metadata["numbers"]` and the target.
+
+    The numbers are a text such as "3 7 25", the target is `problem.answer`, such as "46".
+
+    The answer is the content of the last <answer>...</answer>, else of the last \boxed{...}, else
+    the last line with text. It may end with "= 46", which must then be the target. What does not
+    parse as an expression is no answer; one that divides by zero is wrong.
+    """
+    text = next((found for find in _PLACES if (found := find(response)) is not None), "")
+    for latex, plain in _LATEX.items():
+        text = text.replace(latex, plain)
+    claim = _CLAIM.search(text)
+    try:
+        parsed = expression.parse(text[: claim.start()] if claim else text)
+    except expression.UndefinedError:
+        return verdict(False)
+    except expression.ParseError:
+        return NO_ANSWER
+    numbers = [int(word) for word in problem.metadata["numbers"].split()]
+    target = int(problem.answer)
+    correct = (
+        sorted(parsed.integers) == sorted(numbers)
+        and parsed.value == target
+        and (claim is None or int(claim[1]) == target)
+    )
+    return verdict(correct, parsed.text)

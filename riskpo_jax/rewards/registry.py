@@ -1,0 +1,38 @@
+"""Rewards by name; a user's own by import path."""
+
+from __future__ import annotations
+
+import importlib
+
+from riskpo_jax.errors import UserError
+from riskpo_jax.rewards.outcome import Reward
+
+# Import paths, so that a reward's libraries are loaded only when it is used.
+REWARDS = {
+    "countdown": "riskpo_jax.rewards.countdown:countdown_reward",
+    "math": "riskpo_jax.rewards.math:math_reward",
+    "reasoning_gym": "riskpo_jax.rewards.reasoning_gym:reasoning_gym_reward",
+}
+
+
+def get_reward(name: str) -> Reward:
+    """The reward called `name`, or the function at "package.module:function".
+
+    Raises UserError for an unknown name, a module that does not import and a function that is not
+    there.
+    """
+    path = REWARDS.get(name, name)
+    module_name, colon, function_name = path.partition(":")
+    if not colon:
+        raise UserError(
+            f"unknown reward {name!r}: use one of {', '.join(REWARDS)}, "
+            "or your own as package.module:function"
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a user's module can fail in any way
+        raise UserError(f"reward {name!r}: cannot import {module_name}: {error}") from error
+    reward = getattr(module, function_name, None)
+    if not callable(reward):
+        raise UserError(f"reward {name!r}: {module_name} has no function {function_name!r}")
+    return reward

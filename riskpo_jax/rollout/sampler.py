@@ -1,0 +1,56 @@
+"""The sampler that training and evaluation share."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from transformers import PreTrainedTokenizerBase
+
+from riskpo_jax.models.decoder import Decoder
+from riskpo_jax.rollout.generate import generate
+from riskpo_jax.rollout.sampling import SamplingParams
+from riskpo_jax.sharding import batch_sharding
+from riskpo_jax.types import Prompts, Rollout
+
+
+class Sampler:
+    """`generate` for one model on one mesh, compiled once for each batch shape and setting."""
+
+    def __init__(
+        self, model: Decoder, mesh: Mesh, max_response_length: int, eos_ids: tuple[int, ...]
+    ):
+        self._sharding = batch_sharding(mesh)
+        self._generate = jax.jit(
+            partial(
+                generate, model, max_response_length=max_response_length, eos_ids=eos_ids
+            ),
+            static_argnames=("group_size", "sampling"),
+            out_shardings=self._sharding,
+        )
+
+    def place(self, prompts: Prompts) -> Prompts:
+        """The prompts on the mesh, questions divided over its data axes."""
+        return jax.device_put(prompts, self._sharding)
+
+    def __call__(
+        self,
+        params: Any,
+        key: jax.Array,
+        prompts: Prompts,
+        group_size: int,
+        sampling: SamplingParams,
+    ) -> Rollout:
+        """G responses to each placed prompt; see `generate`."""
+        return self._generate(params, key, prompts, group_size=group_size, sampling=sampling)
+
+
+def decode_responses(
+    tokenizer: PreTrainedTokenizerBase, tokens_NxR: np.ndarray, lengths_N: np.ndarray
+) -> list[str]:
+    """The text of each response, without special tokens. For graders and readers, never for training."""
+    rows = [tokens[:length] for tokens, length in zip(tokens_NxR, lengths_N, strict=True)]
+    return tokenizer.batch_decode(rows, skip_special_tokens=True)

@@ -1,0 +1,60 @@
+"""The step of the supervised warm start, seen from the host: problems with their solutions as batches."""
+
+from __future__ import annotations
+
+import time
+
+import jax
+import numpy as np
+import optax
+
+from riskpo_jax.data.problem import Problem
+from riskpo_jax.errors import UserError
+from riskpo_jax.sharding import batch_sharding
+from riskpo_jax.training.run import Run, StepFn
+from riskpo_jax.training.setup import Policy
+from riskpo_jax.training.state import TrainState
+from riskpo_jax.training.supervised import SupervisedBatch, make_supervised_step
+
+
+def warm_start_step(run: Run, optimizer: optax.GradientTransformation) -> StepFn:
+    """The jitted supervised step on the next problems' solutions."""
+    config = run.config
+    supervised = make_supervised_step(run.policy.model, optimizer, config.micro_batches)
+    train_step = jax.jit(supervised, donate_argnums=0)
+
+    def step(state: TrainState):
+        began = time.perf_counter()
+        problems = run.loader.batch(int(state.position))
+        batch = solutions_batch(run.policy, problems)
+        batch = jax.device_put(batch, batch_sharding(run.mesh))
+        state, metrics = train_step(state, batch)
+        metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        return state, metrics | {"time/step_s": time.perf_counter() - began}, []
+
+    return step
+
+
+def solutions_batch(policy: Policy, problems: list[Problem]) -> SupervisedBatch:
+    """Prompts and tokenised solutions, each ended by the tokenizer's end token, as host arrays.
+
+    Raises:
+      UserError: a problem without `metadata["solution"]`, or one longer than the response limit.
+    """
+    prompts = policy.encode(problems)
+    width = policy.config.rollout.max_response_length
+    tokens_NxR = np.zeros((len(problems), width), np.int32)
+    lengths_N = np.zeros(len(problems), np.int32)
+    for n, problem in enumerate(problems):
+        if "solution" not in problem.metadata:
+            raise UserError(f"problem {problem.id} has no solution to learn from")
+        ids = policy.tokenizer(problem.metadata["solution"], add_special_tokens=False)["input_ids"]
+        ids = [*ids, policy.tokenizer.eos_token_id]
+        if len(ids) > width:
+            raise UserError(
+                f"the solution of problem {problem.id} has {len(ids)} tokens: raise "
+                f"--rollout.max_response_length={width}"
+            )
+        tokens_NxR[n, : len(ids)] = ids
+        lengths_N[n] = len(ids)
+    return SupervisedBatch(prompts.tokens, prompts.lengths, tokens_NxR, lengths_N)

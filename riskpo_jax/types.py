@@ -1,0 +1,65 @@
+"""The pytrees that travel between the stations.
+
+Letters: Q questions, G responses a question, N = Q * G sequences (row n = q * G + g), P prompt slots
+(left-padded), R response slots (right-padded), K bundles, B questions a bundle (Q = K * B), L levels.
+"""
+
+from __future__ import annotations
+
+import flax.struct
+import jax
+
+
+@flax.struct.dataclass
+class Prompts:
+    """A batch of questions as tokens.
+
+    tokens: int32[Q, P], left-padded. lengths: int32[Q], tokens without the padding.
+    """
+
+    tokens: jax.Array
+    lengths: jax.Array
+
+
+@flax.struct.dataclass
+class Rollout:
+    """What the sampler produced, and the log-probabilities it had for it.
+
+    tokens: int32[N, R]. lengths: int32[N], including the end token. logprobs: float32[N, R] under the
+    behaviour policy at the sampling temperature, 0 beyond the length. truncated: bool[N], no end token
+    within R.
+    """
+
+    tokens: jax.Array
+    lengths: jax.Array
+    logprobs: jax.Array
+    truncated: jax.Array
+
+
+@flax.struct.dataclass
+class TrainBatch:
+    """Sequences with the advantage of each, ready for the clipped loss.
+
+    prompt_tokens: int32[N, P]. prompt_lengths: int32[N]. response_tokens: int32[N, R].
+    response_lengths: int32[N]. behaviour_logprobs: float32[N, R]. advantages: float32[N], broadcast over
+    a response's tokens.
+    """
+
+    prompt_tokens: jax.Array
+    prompt_lengths: jax.Array
+    response_tokens: jax.Array
+    response_lengths: jax.Array
+    behaviour_logprobs: jax.Array
+    advantages: jax.Array
+
+
+@flax.struct.dataclass
+class TrackerState:
+    """Online quantile estimates of the bundle score.
+
+    values: float32[L], ascending with the tracked levels. step: int32 scalar, updates made; 0 means that
+    `values` are not initialised yet.
+    """
+
+    values: jax.Array
+    step: jax.Array

@@ -1,0 +1,38 @@
+"""Installation. `pip install -e .` runs the main job, `pip install -e '.[test]'` runs the tests."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="riskpo_jax",
+    version="0.1.0",
+    description="Post-training of language models with verifiable rewards under risk measures, in JAX.",
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["riskpo_jax", "riskpo_jax.*", "experiments", "experiments.*"]),
+    python_requires=">=3.11",
+    install_requires=[
+        "absl-py>=2.1",
+        "flax>=0.12",
+        "jax>=0.10",
+        "math-verify>=0.8",
+        "matplotlib>=3.9",
+        "numpy>=2.0",
+        "optax>=0.2.5",
+        "orbax-checkpoint>=0.12",
+        "rich>=13.9",
+        "safetensors>=0.5",
+        "tensorboardX>=2.6",
+        "tokenizers>=0.21",
+        "transformers>=5.0",
+    ],
+    extras_require={
+        "gpu": ["jax[cuda12]>=0.10"],
+        "tpu": ["jax[tpu]>=0.10"],
+        "reasoning-gym": ["reasoning-gym>=0.1.20"],
+        "wandb": ["wandb>=0.19"],
+        "test": ["hypothesis>=6.100", "pytest>=8.3"],
+    },
+)

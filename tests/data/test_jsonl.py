@@ -1,0 +1,62 @@
+"""Rows in the file's order; each fault named with its place."""
+
+import json
+
+import pytest
+
+from riskpo_jax.data.jsonl import JsonlSource
+from riskpo_jax.errors import UserError
+
+GOOD = {"id": "a", "problem": "1 + 1?", "answer": "2"}
+
+
+def write(path, *lines):
+    text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+    path.write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+def test_rows_in_order_with_level_and_metadata(tmp_path):
+    path = write(
+        tmp_path / "sums.jsonl",
+        {**GOOD, "level": 3, "subject": "Algebra"},
+        "",
+        {"id": 7, "problem": "line\u2028separator", "answer": 0.5},
+    )
+    source = JsonlSource(path)
+    assert [source[i].id for i in range(len(source))] == ["a", "7"]
+    first, second = source[0], source[1]
+    assert (first.text, first.answer, first.level) == ("1 + 1?", "2", "3")
+    assert first.dataset == "sums" and first.metadata == {"subject": "Algebra"}
+    assert second.answer == "0.5" and second.level == "" and second.text == "line\u2028separator"
+    assert JsonlSource(path, dataset="other")[0].dataset == "other"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"id": "b", "problem"', "not valid JSON"),
+        ("[1, 2]", "object"),
+        ({"id": "b", "problem": "?"}, "'answer' is missing"),
+        ({"id": "b", "answer": "2"}, "'problem' is missing"),
+        ({"problem": "?", "answer": "2"}, "'id' is missing"),
+        ({**GOOD, "answer": None}, "'answer' must be a text"),
+        ({**GOOD, "answer": True}, "'answer' must be a text"),
+        ({**GOOD, "problem": "  "}, "'problem' must be a text"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, line, message):
+    path = write(tmp_path / "bad.jsonl", GOOD, "", line)
+    with pytest.raises(UserError, match=message) as caught:
+        JsonlSource(path)
+    assert f"{path}:3:" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_missing_empty_and_undecodable_files(tmp_path):
+    with pytest.raises(UserError, match="nowhere.jsonl.*No such file"):
+        JsonlSource(tmp_path / "nowhere.jsonl")
+    with pytest.raises(UserError, match="no problems"):
+        JsonlSource(write(tmp_path / "empty.jsonl", "", "  "))
+    (tmp_path / "latin.jsonl").write_bytes(b'{"id": "\xe9"}')
+    with pytest.raises(UserError, match="not UTF-8"):
+        JsonlSource(tmp_path / "latin.jsonl")

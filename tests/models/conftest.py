@@ -1,0 +1,84 @@
+"""Small decoders with weights far from their initial values, so that every parameter counts."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from riskpo_jax.models import kv_cache, masks
+from riskpo_jax.models.config import DecoderConfig
+from riskpo_jax.models.decoder import Decoder
+from riskpo_jax.models.partitioning import init_params
+from riskpo_jax.sharding import make_mesh
+
+
+def _config(**changes) -> DecoderConfig:
+    sizes = {
+        "vocab_size": 37, "hidden_size": 24, "intermediate_size": 20, "num_layers": 3,
+        "num_heads": 4, "num_kv_heads": 2, "head_dim": 8, "rope_theta": 1000.0,
+    }  # fmt: skip
+    return DecoderConfig(**(sizes | changes))
+
+
+@functools.cache
+def _random_params(config: DecoderConfig, seed: int = 0) -> Any:
+    params = init_params(Decoder(config), jax.random.key(seed), make_mesh())
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda x: x + 0.3 * rng.standard_normal(x.shape, np.float32), params)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _full(model, params, tokens_BxT, valid_BxT):
+    positions = masks.positions_from_valid(valid_BxT)
+    hidden, _ = model.apply({"params": params}, tokens_BxT, positions, masks.causal(valid_BxT))
+    return model.apply({"params": params}, hidden, method="unembed")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _step(model, params, cache, tokens_BxT, positions_BxT, valid_BxS):
+    mask = masks.causal(valid_BxS, cache.index, tokens_BxT.shape[1])
+    hidden, cache = model.apply({"params": params}, tokens_BxT, positions_BxT, mask, cache)
+    return model.apply({"params": params}, hidden, method="unembed"), cache
+
+
+def _full_logits(model: Decoder, params: Any, tokens_BxT, valid_BxT) -> np.ndarray:
+    """float32 logits of a full forward pass."""
+    return np.asarray(_full(model, params, tokens_BxT, valid_BxT))
+
+
+def _cached_logits(model: Decoder, params: Any, tokens_BxT, valid_BxT, prefill: int) -> np.ndarray:
+    """The same logits from a prefill and then one token at a time, in a cache with spare slots."""
+    B, T = tokens_BxT.shape
+    valid_BxS = np.pad(valid_BxT, ((0, 0), (0, 3)), constant_values=True)
+    positions_BxS = np.asarray(masks.positions_from_valid(valid_BxS))
+    cache, parts = kv_cache.init_cache(model.config, B, T + 3, model.dtype), []
+    for a, b in [(0, prefill)] + [(t, t + 1) for t in range(prefill, T)]:
+        logits, cache = _step(
+            model, params, cache, tokens_BxT[:, a:b], positions_BxS[:, a:b], valid_BxS
+        )
+        parts.append(np.asarray(logits))
+    assert int(cache.index) == T
+    return np.concatenate(parts, axis=1)
+
+
+@pytest.fixture
+def make_config() -> Callable[..., DecoderConfig]:
+    return _config
+
+
+@pytest.fixture
+def random_params() -> Callable[..., Any]:
+    return _random_params
+
+
+@pytest.fixture
+def full_logits() -> Callable[..., np.ndarray]:
+    return _full_logits
+
+
+@pytest.fixture
+def cached_logits() -> Callable[..., np.ndarray]:
+    return _cached_logits

@@ -1,0 +1,176 @@
+"""The decoder against transformers, against its own golden logits, and against itself."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from riskpo_jax.models import hf, masks
+from riskpo_jax.models.config import DecoderConfig
+from riskpo_jax.models.decoder import Decoder, attend, rope_angles, rotate
+
+GOLDEN = sorted((Path(__file__).parent / "golden").iterdir())
+NO_TORCH = "transformers needs PyTorch to compute Qwen2; the golden logits stand in for it"
+
+
+@pytest.mark.parametrize(
+    "kv_heads, head_dim, tie, theta, eps",
+    [(4, 6, False, 1e4, 1e-6), (2, 8, True, 1e4, 1e-6), (1, 6, False, 1e6, 1e-3)],
+    ids=["groups_of_1", "groups_of_2_tied_wide_heads", "groups_of_4_long_rope"],
+)
+def test_parity_with_transformers(
+    kv_heads, head_dim, tie, theta, eps, tmp_path, full_logits, cached_logits
+):
+    torch = pytest.importorskip("torch", reason=NO_TORCH)
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    theirs = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=53, hidden_size=24, intermediate_size=40, num_hidden_layers=3,
+            num_attention_heads=4, num_key_value_heads=kv_heads, head_dim=head_dim,
+            rms_norm_eps=eps, max_position_embeddings=64, tie_word_embeddings=tie,
+            rope_parameters={"rope_theta": theta, "rope_type": "default"},
+        )
+    )  # fmt: skip
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    theirs.save_pretrained(tmp_path)
+    config = DecoderConfig.from_directory(tmp_path)
+    params = hf.load_params(tmp_path, config)
+
+    tokens = np.random.default_rng(0).integers(0, 53, (3, 14))
+    valid = np.arange(14)[None, :] >= np.array([0, 5, 9])[:, None]
+    with torch.no_grad():
+        expected = theirs(
+            torch.tensor(tokens),
+            attention_mask=torch.tensor(valid).long(),
+            position_ids=torch.tensor(np.asarray(masks.positions_from_valid(valid))).long(),
+        ).logits.numpy()
+    full = full_logits(Decoder(config), params, tokens, valid)
+    cached = cached_logits(Decoder(config), params, tokens, valid, prefill=10)
+    np.testing.assert_allclose(full[valid], expected[valid], atol=1e-4)
+    np.testing.assert_allclose(cached[valid], expected[valid], atol=1e-4)
+
+
+@pytest.mark.parametrize("directory", GOLDEN, ids=lambda d: d.name)
+def test_golden_logits(directory, full_logits, cached_logits):
+    config = DecoderConfig.from_directory(directory)
+    params = hf.load_params(directory, config)
+    golden = np.load(directory / "expected.npz")
+    tokens, valid, expected = golden["tokens"], golden["valid"], golden["logits"]
+    full = full_logits(Decoder(config), params, tokens, valid)
+    cached = cached_logits(Decoder(config), params, tokens, valid, prefill=9)
+    np.testing.assert_allclose(full[valid], expected[valid], atol=1e-4)
+    np.testing.assert_allclose(cached[valid], expected[valid], atol=1e-4)
+
+
+def test_left_padding_changes_nothing(make_config, random_params, full_logits):
+    config = make_config()
+    params, model = random_params(config), Decoder(config)
+    tokens = np.random.default_rng(1).integers(0, 37, (1, 6))
+    alone = full_logits(model, params, tokens, np.ones((1, 6), bool))
+    for padding in (1, 7):
+        padded = np.pad(tokens, ((0, 0), (padding, 0)), constant_values=3)
+        valid = np.arange(6 + padding)[None, :] >= padding
+        logits = full_logits(model, params, padded, valid)
+        assert np.isfinite(logits).all()
+        np.testing.assert_allclose(logits[:, padding:], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("prefill", [1, 5, 12])
+def test_cached_decode_equals_full_forward(
+    prefill, make_config, random_params, full_logits, cached_logits
+):
+    config = make_config(tie_embeddings=True)
+    params, model = random_params(config), Decoder(config)
+    tokens = np.random.default_rng(2).integers(0, 37, (2, 12))
+    valid = np.arange(12)[None, :] >= np.array([0, 4])[:, None]
+    full = full_logits(model, params, tokens, valid)
+    cached = cached_logits(model, params, tokens, valid, prefill)
+    np.testing.assert_allclose(cached[valid], full[valid], atol=1e-5)
+
+
+def test_the_future_is_hidden(make_config, random_params, full_logits):
+    config = make_config()
+    params, valid = random_params(config), np.ones((2, 12), bool)
+    tokens = np.random.default_rng(3).integers(0, 37, (2, 12))
+    changed = tokens.copy()
+    changed[:, 5] = (tokens[:, 5] + 1) % 37
+    a = full_logits(Decoder(config), params, tokens, valid)
+    b = full_logits(Decoder(config), params, changed, valid)
+    np.testing.assert_array_equal(a[:, :5], b[:, :5])
+    assert np.abs(a[:, 5:] - b[:, 5:]).max(-1).min() > 1e-3
+
+
+def test_attend_is_softmax_attention_with_shared_keys():
+    rng = np.random.default_rng(4)
+    q, mask = rng.standard_normal((2, 3, 6, 4)), rng.random((2, 3, 5)) < 0.6
+    k, v = rng.standard_normal((2, 2, 5, 2, 4))
+    mask[:, :, 0] = True
+    expected = np.zeros((2, 3, 6, 4))
+    for b, t, h in np.ndindex(2, 3, 6):
+        keys, values = k[b, mask[b, t], h // 3], v[b, mask[b, t], h // 3]
+        weights = np.exp(keys @ q[b, t, h] / np.sqrt(4))
+        expected[b, t, h] = weights @ values / weights.sum()
+    np.testing.assert_allclose(
+        attend(*map(jnp.float32, (q, k, v)), jnp.asarray(mask)), expected, atol=1e-5
+    )
+
+
+def test_attending_to_nothing_has_finite_values_and_gradients():
+    x = jax.random.normal(jax.random.key(0), (1, 2, 2, 4))
+    mask = jnp.zeros((1, 2, 2), bool)
+    value, grad = jax.value_and_grad(lambda x: attend(x, x, x, mask).sum())(x)
+    assert np.isfinite(value) and np.isfinite(grad).all()
+
+
+def test_rope_is_a_rotation_by_position():
+    """Pair (i, i + D/2) as a complex number turns by position * theta^(-2i/D)."""
+    x = np.random.default_rng(5).standard_normal((1, 3, 2, 8)).astype(np.float32)
+    positions = np.array([[0, 1, 7]])
+    angles = rope_angles(positions, 8, 100.0)[:, :, None]
+    z = x[..., :4] + 1j * x[..., 4:]
+    turned = z * np.exp(1j * positions[..., None, None] * 100.0 ** (-np.arange(4) / 4))
+    expected = np.concatenate([turned.real, turned.imag], -1)
+    np.testing.assert_allclose(rotate(x, jnp.cos(angles), jnp.sin(angles)), expected, atol=1e-5)
+
+
+def test_remat_keeps_values_and_gradients(make_config, random_params):
+    config = make_config()
+    params, valid = random_params(config), np.ones((2, 6), bool)
+    tokens = np.random.default_rng(6).integers(0, 37, (2, 6))
+
+    def loss(params, remat):
+        model = Decoder(config, remat=remat)
+        args = tokens, masks.positions_from_valid(valid), masks.causal(valid)
+        return jnp.sum(model.apply({"params": params}, *args)[0][..., 0])
+
+    plain, again = (
+        jax.jit(jax.value_and_grad(loss), static_argnums=1)(params, remat)
+        for remat in (False, True)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), plain, again)
+
+
+@pytest.mark.parametrize("tie", [False, True])
+def test_bfloat16_stays_near_float32(tie, make_config, random_params, full_logits, cached_logits):
+    config = make_config(tie_embeddings=tie)
+    params = random_params(config)
+    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
+    model = Decoder(config, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)
+    tokens = np.random.default_rng(7).integers(0, 37, (2, 8))
+    valid = np.arange(8)[None, :] >= np.array([0, 3])[:, None]
+    expected = full_logits(Decoder(config), params, tokens, valid)[valid]
+    for logits in (
+        full_logits(model, half, tokens, valid),
+        cached_logits(model, half, tokens, valid, prefill=5),
+    ):
+        assert logits.dtype == np.float32
+        assert np.abs(logits[valid] - expected).max() < 0.2 * expected.std()
+    args = half, tokens, masks.positions_from_valid(valid), masks.causal(valid)
+    hidden, _ = jax.eval_shape(lambda params, *args: model.apply({"params": params}, *args), *args)
+    assert hidden.dtype == jnp.bfloat16

@@ -1,0 +1,96 @@
+"""Countdown's reward by hand, and beside reasoning-gym's scorer."""
+
+import math
+import random
+from collections import Counter
+
+import pytest
+
+from riskpo_jax.data.countdown import CountdownSource
+from riskpo_jax.data.problem import Problem
+from riskpo_jax.rewards import expression
+from riskpo_jax.rewards.countdown import countdown_reward
+from riskpo_jax.rewards.outcome import Kind
+
+PROBLEM = Problem("p", "", "46", "countdown", metadata={"numbers": "25 7 3", "target": "46"})
+
+
+@pytest.mark.parametrize(
+    ("response", "kind"),
+    [
+        ("25+7*3", "correct"),
+        ("7*3+25=46", "correct"),
+        ("(25 + 3*7) = 46", "correct"),
+        ("thinking: 25*7\n<answer>25+7*3</answer> bye", "correct"),
+        (r"so \boxed{25 + 7 \times 3}", "correct"),
+        (r"$\boxed{\left(7 \cdot 3\right) + 25 = 46}$", "correct"),
+        ("first 1+1\n\n3*7 + 25\n", "correct"),
+        (r"<answer>25+7*3</answer> \boxed{1+1}", "correct"),
+        ("25+7*3=47", "wrong"),
+        ("25+7+3", "wrong"),
+        ("25+21", "wrong"),
+        ("46", "wrong"),
+        ("25+7*3+3-3", "wrong"),
+        ("25+7*3*7/7", "wrong"),
+        ("25/(7-7)*3", "wrong"),
+        ("<answer>25+7</answer>\n25+7*3", "wrong"),
+        ("", "no_answer"),
+        ("I do not know", "no_answer"),
+        ("46=25+7*3", "no_answer"),
+        ("25+7*3=40=46", "no_answer"),
+        ("25+7**3", "no_answer"),
+        ("<answer></answer>", "no_answer"),
+        ("25+7*3<eos>", "no_answer"),
+        ("=46", "no_answer"),
+    ],
+)
+def test_by_hand(response, kind):
+    outcome = countdown_reward(response, PROBLEM)
+    assert outcome.kind is Kind(kind)
+    assert outcome.score == (kind == "correct") == outcome.correct
+
+
+def test_the_answer_is_normalised_for_voting():
+    answers = {
+        countdown_reward(r, PROBLEM).answer for r in ("25+7*3", " 25 + 7 * 3 = 46", "25+7×3")
+    }
+    assert answers == {"25+7*3"}
+
+
+def _attempts(problem, rng):
+    """A right expression and variations of it, most of them wrong."""
+    numbers, solution = problem.metadata["numbers"].split(), problem.metadata["solution"]
+    yield solution
+    yield solution.replace(rng.choice(numbers), str(rng.randint(1, 20)), 1)
+    yield solution.translate(str.maketrans("+-*/", "".join(rng.sample("+-*/", 4))))
+    yield solution.replace("(", "").replace(")", "")
+    yield f"{solution}{rng.choice('+-*/')}{rng.randint(1, 3)}"
+    rng.shuffle(numbers)
+    text = numbers[0]
+    for word in numbers[1:]:
+        text = f"{text} {rng.choice('+-*/')} {word}"
+        text = f"({text})" if rng.random() < 0.5 else text
+    yield text
+
+
+def test_same_verdict_as_reasoning_gym():
+    library = pytest.importorskip(
+        "reasoning_gym", reason="the reasoning-gym extra is not installed"
+    )
+    scorer = library.create_dataset("countdown", size=1, seed=0)
+    rng = random.Random(0)
+    source = CountdownSource(7, "train", 400)
+    verdicts = Counter()
+    for problem in (source[i] for i in range(len(source))):
+        numbers = [int(word) for word in problem.metadata["numbers"].split()]
+        target = int(problem.answer)
+        entry = {"metadata": {"numbers": numbers, "target": target}}
+        for attempt in _attempts(problem, rng):
+            theirs = scorer.score_answer(attempt, entry) == 1.0
+            ours = countdown_reward(attempt, problem).correct
+            verdicts[ours] += 1
+            if ours != theirs:  # only their tolerance may explain it
+                value = float(expression.parse(attempt).value)
+                assert theirs and value != target, (attempt, entry)
+                assert math.isclose(value, target, rel_tol=2e-5), (attempt, entry)
+    assert verdicts[True] > 400 and verdicts[False] > 400

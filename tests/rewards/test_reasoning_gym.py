@@ -1,0 +1,38 @@
+"""Scores of reasoning-gym's own scorers pass through."""
+
+import pytest
+
+from riskpo_jax.data.problem import Problem
+from riskpo_jax.data.reasoning_gym import ReasoningGymSource
+from riskpo_jax.rewards import reasoning_gym
+from riskpo_jax.rewards.outcome import Kind
+from riskpo_jax.rewards.reasoning_gym import reasoning_gym_reward
+
+PROBLEM = Problem("p", "?", "7", "t", metadata={"task": "t", "entry": {"answer": "7"}})
+
+
+def test_graded_scores_pass_and_only_a_full_one_is_correct(monkeypatch):
+    monkeypatch.setattr(reasoning_gym, "_scorer", lambda task: lambda answer, entry: float(answer))
+    outcomes = [reasoning_gym_reward(f"<answer>{s}</answer>", PROBLEM) for s in ("0.25", "1")]
+    assert [(o.kind, o.score) for o in outcomes] == [(Kind.WRONG, 0.25), (Kind.CORRECT, 1.0)]
+    assert reasoning_gym_reward("<answer>not a float</answer>", PROBLEM).kind is Kind.ERROR
+
+
+def test_where_the_answer_is_looked_for(monkeypatch):
+    monkeypatch.setattr(reasoning_gym, "_scorer", lambda task: lambda answer, entry: 1.0)
+    for response, answer in [
+        (r"\boxed{1} <answer>2</answer>", "2"),
+        (r"so \boxed{1}", "1"),
+        (" two\nlines ", "two\nlines"),
+    ]:
+        assert reasoning_gym_reward(response, PROBLEM).answer == answer
+    assert reasoning_gym_reward(" \n", PROBLEM).kind is Kind.NO_ANSWER
+
+
+@pytest.mark.parametrize("task", ["chain_sum", "basic_arithmetic", "countdown"])
+def test_real_tasks(task):
+    pytest.importorskip("reasoning_gym", reason="the reasoning-gym extra is not installed")
+    source = ReasoningGymSource(task, 0, "train", 5)
+    for problem in (source[i] for i in range(5)):
+        assert reasoning_gym_reward(f"I say <answer>{problem.answer}</answer>", problem).correct
+        assert not reasoning_gym_reward("<answer>-12345</answer>", problem).correct
