@@ -10,8 +10,10 @@ from riskpo_jax.data.loader import Loader
 from riskpo_jax.data.sources import make_train_source
 from riskpo_jax.evaluation import store
 from riskpo_jax.evaluation.table import comparison_table, evaluation_table
+from riskpo_jax.reporting.files import read_jsonl
 from riskpo_jax.reporting.plots import plot_run
 from riskpo_jax.reporting.run_dir import RunDir
+from riskpo_jax.rewards.outcome import Kind
 from riskpo_jax.training import setup
 from riskpo_jax.training.loop import train
 from riskpo_jax.training.run import Run
@@ -68,10 +70,21 @@ def report(run: Run) -> None:
         run.console.print(comparison_table(before, after, ks))
     elif after:
         run.console.print(evaluation_table(after, ks))
-    plots = plot_run(run.directory.path) if run.config.train.steps else []
-    if plots:
-        run.console.print(f"plots: {plots[0].parent}", soft_wrap=True, highlight=False)
-    run.console.print(f"model: {run.directory.model}", soft_wrap=True, highlight=False)
+    lines = [f"model: {run.directory.model}"]
+    if run.config.train.steps:
+        lines.insert(0, f"plots: {plot_run(run.directory.path)[-1].parent}")
+    if run.config.train.stage == "rl":
+        lines.insert(0, f"training responses: {count_outcomes(run)}")
+    for line in lines:
+        run.console.print(line, soft_wrap=True, highlight=False)
+
+
+def count_outcomes(run: Run) -> str:
+    """How many of the run's training responses were graded as what, from its metrics."""
+    rows = read_jsonl(run.directory.path / "metrics.jsonl")
+    fractions = {kind: sum(row[f"reward/{kind}"] for row in rows) for kind in Kind}
+    size = run.config.sequences_per_step
+    return ", ".join(f"{round(share * size)} {kind}" for kind, share in fractions.items())
 
 
 if __name__ == "__main__":
