@@ -1,11 +1,14 @@
 """Evaluates a model: `python -m experiments.evaluate --flagfile=F --model.path=DIR [--output=FILE]`.
 
-For the policy of a run: `--flagfile=RUN/run.flags --model.path=RUN/model`.
+For the policy of a run: `--flagfile=RUN/run.flags --model.path=RUN/model`. The weights are always
+those of the directory: --model.init says how a run began.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from pathlib import Path
 
 import jax
@@ -14,43 +17,50 @@ from rich.console import Console
 
 from experiments import flags as experiment_flags
 from riskpo_jax.errors import UserError
-from riskpo_jax.evaluation.evaluator import evaluate
 from riskpo_jax.evaluation.table import evaluation_table
 from riskpo_jax.reporting.files import replacing
 from riskpo_jax.training import setup
-from riskpo_jax.training.state import Purpose, purpose_key
 
-experiment_flags.define_flags()
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the rows of the table.")
 
 
 def main() -> None:
     config = experiment_flags.config_from_flags()
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, init="pretrained"))
+    output = Path(_OUTPUT.value) if _OUTPUT.value else None
+    if output and not output.parent.is_dir():
+        raise UserError(f"--output={output}: there is no folder {output.parent}")
     policy = setup.load_policy(config)
     reward = setup.load_reward(config)
-    eval_set = setup.load_eval_set(config, policy)
+    eval_set, skipped = setup.load_eval_set(config, policy)
+    if skipped:
+        print(f"skipped {skipped} problems whose prompt is too long (--data.max_prompt_length)")
     if eval_set is None:
         raise UserError("there is nothing to evaluate on: give --data.eval_path")
-    mesh = setup.load_mesh(config)
+    mesh = setup.load_mesh(config, ["eval.batch_size"])
     key_data = jax.random.key_data(jax.random.key(config.seed))
-    result = evaluate(
+    result = setup.evaluate_policy(
+        policy,
         setup.make_sampler(config, policy, mesh),
+        reward,
+        eval_set,
         setup.load_or_init_params(config, policy, mesh),
-        purpose_key(key_data, Purpose.EVALUATION, 0),
-        eval_set.problems,
-        eval_set.prompts,
-        tokenizer=policy.tokenizer,
-        reward=reward,
-        sampling=setup.eval_sampling(config),
-        samples=config.eval.samples,
-        batch_size=config.eval.batch_size,
-        dataset=eval_set.name,
+        key_data,
         step=0,
     )
     Console().print(evaluation_table(result, config.eval.k))
-    if _OUTPUT.value:
-        with replacing(Path(_OUTPUT.value)) as aside:
-            aside.write_text(json.dumps(result.summary(config.eval.k), indent=1) + "\n")
+    if output:
+        rows = [_without_nan(row) for row in result.summary(config.eval.k)]
+        with replacing(output) as aside:
+            aside.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def _without_nan(row: dict) -> dict:
+    """What was not measured as null, as in eval.jsonl: JSON has no NaN."""
+    return {
+        key: None if isinstance(value, float) and math.isnan(value) else value
+        for key, value in row.items()
+    }
 
 
 if __name__ == "__main__":

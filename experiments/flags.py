@@ -1,4 +1,7 @@
-"""The command line, generated from `riskpo_jax.config`: one flag a setting, dotted names."""
+"""The command line, generated from `riskpo_jax.config`: one flag a setting, dotted names.
+
+Importing this module defines the flags that all programs share.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,20 @@ from riskpo_jax import config as config_lib
 from riskpo_jax.errors import UserError
 
 
-def define_flags() -> None:
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines `--section.name` for every setting of `Config`."""
     for name, field, kind in config_lib.leaves():
         help_text, default = field.metadata["help"], field.default
-        if field.metadata["choices"]:
-            flags.DEFINE_enum(name, default, field.metadata["choices"], help_text)
+        if choices := field.metadata["choices"]:
+            flags.DEFINE_enum(name, default, choices, help_text, flag_values)
         elif typing.get_origin(kind) is tuple:
-            flags.DEFINE_list(name, list(map(str, default)), help_text)
+            flags.DEFINE_list(name, list(map(str, default)), help_text, flag_values)
         else:
-            _DEFINERS[_scalar(kind)](name, default, help_text)
+            define = _DEFINERS[_scalar(kind)]
+            define(name, default, help_text, flag_values=flag_values)
 
 
-def config_from_flags() -> config_lib.Config:
+def config_from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> config_lib.Config:
     """The configuration that the parsed flags describe, resolved.
 
     Raises:
@@ -33,7 +37,7 @@ def config_from_flags() -> config_lib.Config:
     """
     values = {}
     for name, _, kind in config_lib.leaves():
-        value = flags.FLAGS[name].value
+        value = flag_values[name].value
         if typing.get_origin(kind) is tuple:
             value = _parse_list(name, value, typing.get_args(kind)[0])
         values[name] = value
@@ -82,9 +86,7 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        sys.exit(f"error: {error}".replace("\n", " "))
-    except OSError as error:  # absl opens flagfiles itself
-        sys.exit(f"error: --flagfile: {error.strerror}: {error.filename}")
+        sys.exit("error: " + str(error).removeprefix("ERROR:: ").replace("\n", " "))
 
 
 def _parse_list(name: str, words: list[str], item: type) -> tuple:
@@ -107,3 +109,6 @@ _DEFINERS = {
     float: flags.DEFINE_float,
     str: flags.DEFINE_string,
 }
+
+define_flags()
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; made if it is not there.")

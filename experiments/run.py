@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from absl import flags
+import statistics
+
 from rich.console import Console
 
 from experiments import flags as experiment_flags
+from riskpo_jax.config import Config, get
 from riskpo_jax.data.loader import Loader
 from riskpo_jax.data.sources import make_train_source
 from riskpo_jax.evaluation import store
@@ -13,40 +15,40 @@ from riskpo_jax.evaluation.table import comparison_table, evaluation_table
 from riskpo_jax.reporting.files import read_jsonl
 from riskpo_jax.reporting.plots import plot_run
 from riskpo_jax.reporting.run_dir import RunDir
+from riskpo_jax.reporting.writers import require_wandb
 from riskpo_jax.rewards.outcome import Kind
 from riskpo_jax.training import setup
 from riskpo_jax.training.loop import train
 from riskpo_jax.training.run import Run
-
-experiment_flags.define_flags()
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; made if it is not there.")
+from riskpo_jax.training.warm_start import check_solutions
 
 
 def main() -> None:
     console = Console()
     config = experiment_flags.config_from_flags()
-    run = prepare(config, RunDir(experiment_flags.required_path(_WORKDIR)), console)
+    run = prepare(config, RunDir(experiment_flags.required_path(experiment_flags.WORKDIR)), console)
     train(run)
     report(run)
 
 
-def prepare(config, directory: RunDir, console: Console) -> Run:
+def prepare(config: Config, directory: RunDir, console: Console) -> Run:
     """Every part of the run. What can fail without a device fails first, before the folder is claimed."""
+    directory.check(config)
+    if config.report.wandb:
+        require_wandb()
     policy = setup.load_policy(config)
     reward = setup.load_reward(config)
     source = make_train_source(config)
-    batch_size = config.data.questions_per_step
     if config.train.stage == "supervised":
-        batch_size = config.train.batch_size
+        batch = "train.batch_size"
+        check_solutions(policy, source)
     else:
+        batch = "data.questions_per_step"
         source, skipped = policy.fitting(source)
-        if skipped:
-            console.print(
-                f"skipped {skipped} problems whose prompt is longer than "
-                f"--data.max_prompt_length={config.data.max_prompt_length} tokens"
-            )
-    eval_set = setup.load_eval_set(config, policy)
-    mesh = setup.load_mesh(config)
+        print_skipped(console, config, skipped, "training")
+    eval_set, skipped = setup.load_eval_set(config, policy)
+    print_skipped(console, config, skipped, "evaluation")
+    mesh = setup.load_mesh(config, [batch, "eval.batch_size"] if eval_set else [batch])
     directory.claim(config, experiment_flags.as_flagfile(config))
     return Run(
         config=config,
@@ -54,7 +56,7 @@ def prepare(config, directory: RunDir, console: Console) -> Run:
         mesh=mesh,
         sampler=setup.make_sampler(config, policy, mesh),
         reward=reward,
-        loader=Loader(source, batch_size, config.seed),
+        loader=Loader(source, get(config, batch), config.seed),
         eval_set=eval_set,
         directory=directory,
         console=console,
@@ -62,7 +64,7 @@ def prepare(config, directory: RunDir, console: Console) -> Run:
 
 
 def report(run: Run) -> None:
-    """The table of before and after, and the plots."""
+    """The table of before and after, what the steps did and cost, and where things lie."""
     ks, evaluations = run.config.eval.k, run.directory.evaluations
     after = store.load(evaluations, run.config.train.steps)
     before = store.load(evaluations, 0)
@@ -70,21 +72,45 @@ def report(run: Run) -> None:
         run.console.print(comparison_table(before, after, ks))
     elif after:
         run.console.print(evaluation_table(after, ks))
-    lines = [f"model: {run.directory.model}"]
-    if run.config.train.steps:
-        lines.insert(0, f"plots: {plot_run(run.directory.path)[-1].parent}")
-    if run.config.train.stage == "rl":
-        lines.insert(0, f"training responses: {count_outcomes(run)}")
-    for line in lines:
+    rows = read_jsonl(run.directory.path / "metrics.jsonl")
+    lines = []
+    if rows and run.config.train.stage == "rl":
+        lines += [
+            f"training responses: {count_outcomes(rows, run.config.sequences_per_step)}",
+            f"median step: {step_time_split(rows)}",
+        ]
+    if rows:
+        first, last = rows[0]["policy/entropy"], rows[-1]["policy/entropy"]
+        lines += [
+            f"policy entropy: {first:.3f} at the first step, {last:.3f} at the last (nats per token)",
+            f"plots: {plot_run(run.directory.path)[-1].parent}",
+        ]
+    for line in [*lines, f"model: {run.directory.model}"]:
         run.console.print(line, soft_wrap=True, highlight=False)
 
 
-def count_outcomes(run: Run) -> str:
-    """How many of the run's training responses were graded as what, from its metrics."""
-    rows = read_jsonl(run.directory.path / "metrics.jsonl")
+def count_outcomes(rows: list[dict], responses_per_step: int) -> str:
+    """How many training responses were graded as what, from rows of metrics.jsonl."""
     fractions = {kind: sum(row[f"reward/{kind}"] for row in rows) for kind in Kind}
-    size = run.config.sequences_per_step
-    return ", ".join(f"{round(share * size)} {kind}" for kind, share in fractions.items())
+    counts = {kind: round(share * responses_per_step) for kind, share in fractions.items()}
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
+
+
+def step_time_split(rows: list[dict]) -> str:
+    """Medians over the steps; the first, which compiles, hardly moves them."""
+    parts = ("rollout", "reward", "update")
+    medians = [statistics.median(row[f"time/{part}_s"] for row in rows) for part in parts]
+    return ", ".join(f"{part} {s:.3f} s" for part, s in zip(parts, medians, strict=True))
+
+
+def print_skipped(console: Console, config: Config, skipped: int, split: str) -> None:
+    if skipped:
+        console.print(
+            f"skipped {skipped} {split} problems whose prompt is longer than "
+            f"--data.max_prompt_length={config.data.max_prompt_length} tokens",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 if __name__ == "__main__":

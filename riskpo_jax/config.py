@@ -34,11 +34,10 @@ class ModelConfig:
         "Where the weights come from: the directory, or a random draw of its config.json's shape.",
         choices=("pretrained", "random"),
     )
-    param_dtype: str = setting(
-        "float32", "Type of the parameters.", choices=("float32", "bfloat16")
-    )
     compute_dtype: str = setting(
-        "float32", "Type of activations and KV cache.", choices=("float32", "bfloat16")
+        "float32",
+        "Type of activations and KV cache; parameters, gradients and moments are float32.",
+        choices=("float32", "bfloat16"),
     )
     remat: bool = setting(False, "Recompute each layer in the backward pass to save memory.")
 
@@ -60,12 +59,14 @@ class DataConfig:
     max_number: int = setting(20, "Largest number that a Countdown problem gives.")
     max_target: int = setting(60, "Largest Countdown target.")
     prompt_template: str = setting(
-        "{problem}", "Prompt text; {problem} and the keys of the problem's metadata are filled in."
+        "{problem}",
+        r"Prompt text; {problem} and the keys of the problem's metadata are filled in, \n is a line break.",
     )
     chat: bool = setting(False, "Wrap the prompt in the tokenizer's chat template.")
     max_prompt_length: int = setting(64, "Longest prompt, in tokens.")
     on_overlong: str = setting(
-        "skip", "What a longer prompt does: it is skipped and counted, or ends the run.",
+        "skip",
+        "What a longer prompt does: it is skipped and counted, or ends the run.",
         choices=("skip", "error"),
     )
     questions_per_step: int = setting(30, "Questions in one rollout batch (K bundles of B).")
@@ -83,8 +84,13 @@ class RolloutConfig:
     group_size: int = setting(8, "Responses G to each question.")
     max_response_length: int = setting(32, "Longest response, in tokens, end token included.")
     temperature: float = setting(1.0, "Sampling temperature of training rollouts.")
-    top_k: int = setting(0, "Sample among the k likeliest tokens; 0 is off.")
-    top_p: float = setting(1.0, "Sample among the likeliest tokens of this total mass; 1 is off.")
+    top_k: int = setting(
+        0, "Sample among the k likeliest tokens; 0 is off. Off-policy by the mass it cuts."
+    )
+    top_p: float = setting(
+        1.0,
+        "Sample among the likeliest tokens of this total mass; 1 is off. Off-policy by the mass it cuts.",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +100,13 @@ class AlgorithmConfig:
         "RiskPO as in the paper, as its released code computes it, as that code intends it, or a "
         "baseline.",
         choices=(
-            "paper", "official_released", "official_intended", "grpo", "dr_grpo", "rloo", "dapo",
+            "paper",
+            "official_released",
+            "official_intended",
+            "grpo",
+            "dr_grpo",
+            "rloo",
+            "dapo",
         ),
     )
     profile: str = setting(
@@ -105,7 +117,9 @@ class AlgorithmConfig:
     bundle_size: int = setting(5, "Questions B in a bundle; divides --data.questions_per_step.")
     alpha: float = setting(0.2, "Lower quantile level.")
     beta: float = setting(0.8, "Upper quantile level.")
-    omega: float = setting(0.5, "Extra weight of the tail below alpha.")
+    omega: float = setting(
+        0.5, "Extra weight of the tail below alpha. The official presets have their own."
+    )
     credit: str | None = setting(
         None,
         "Advantage of a response: its one bundle sample's (uniform), or the exact expectation over "
@@ -113,7 +127,9 @@ class AlgorithmConfig:
         choices=("uniform", "expected"),
     )
     bundling: str = setting(
-        "random", "Bundle questions at random, or with others of similar pass rate.",
+        "random",
+        "Bundle questions at random, or with others of similar pass rate. For grpo, dr_grpo, rloo and "
+        "dapo bundles only serve the risk metrics.",
         choices=("random", "stratified"),
     )
     baseline: str | None = setting(
@@ -126,7 +142,9 @@ class AlgorithmConfig:
     scale_advantages: bool = setting(
         False, "Divide a batch's advantages by their root mean square."
     )
-    tracker_step_size: float = setting(0.1, "Quantile tracker's first step gamma_0, in rewards.")
+    tracker_step_size: float = setting(
+        0.1, "Quantile tracker's first step gamma_0, in rewards. The official presets keep 0.1."
+    )
     tracker_schedule: str = setting(
         "polynomial",
         "gamma_k = gamma_0, or gamma_0 / (1 + k/tau)^power.",
@@ -152,7 +170,8 @@ class AlgorithmConfig:
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     stage: str = setting(
-        "rl", "Post-train by rewards, or warm-start on the source's solutions.",
+        "rl",
+        "Post-train by rewards, or warm-start on the source's solutions.",
         choices=("rl", "supervised"),
     )
     steps: int = setting(200, "Rollout batches (rl) or updates (supervised).", may_change=True)
@@ -166,8 +185,8 @@ class TrainConfig:
     adam_eps: float = setting(1e-8, "AdamW's epsilon.")
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay.")
     max_grad_norm: float = setting(1.0, "Gradients are clipped to this global norm.")
-    epochs: int = setting(1, "Passes over each rollout batch.")
-    minibatches: int = setting(1, "Updates in one pass.")
+    epochs: int = setting(1, "Passes over each rollout batch (rl).")
+    minibatches: int = setting(1, "Updates in one pass (rl).")
     micro_batch_size: int = setting(0, "Sequences in one backward pass; 0 takes all at once.")
     batch_size: int = setting(256, "Examples in one supervised update.")
 
@@ -175,7 +194,9 @@ class TrainConfig:
 @dataclasses.dataclass(frozen=True)
 class EvalConfig:
     every: int = setting(50, "Steps between evaluations; 0 evaluates at start and end only.")
-    problems: int = setting(100, "Problems of each level of a procedural source, or of the file.")
+    problems: int = setting(
+        100, "Problems of each level of a procedural source, or the first of the file."
+    )
     samples: int = setting(32, "Responses to each problem.")
     k: tuple[int, ...] = setting((1, 8, 32), "Report pass@k for these k.")
     temperature: float = setting(1.0, "Sampling temperature; 0 is greedy.")
@@ -186,7 +207,9 @@ class EvalConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
-    every: int = setting(50, "Steps between checkpoints; the last step is always kept.")
+    every: int = setting(
+        50, "Steps between checkpoints; evaluated steps and the last are saved too."
+    )
     keep_last: int = setting(2, "Latest checkpoints to keep.", may_change=True)
     keep_best: int = setting(1, "Checkpoints of best mean pass@1 to keep.", may_change=True)
 
@@ -203,7 +226,7 @@ class ReportConfig:
     tensorboard: bool = setting(True, "Write TensorBoard events.", may_change=True)
     wandb: bool = setting(False, "Log to Weights & Biases (pip install wandb).", may_change=True)
     samples_every: int = setting(10, "Steps between records in samples.jsonl.")
-    samples: int = setting(8, "Responses in one record of samples.jsonl.")
+    samples: int = setting(8, "Responses to record in samples.jsonl each time.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -306,10 +329,10 @@ def check_resumable(old: Mapping[str, Any], new: Config) -> None:
             continue
         if field.metadata["may_change"] and name != "train.steps":
             continue
-        hint = "; only more steps, with a constant schedule," if name == "train.steps" else "; it"
+        hint = " (only more steps, with a constant schedule, can continue it)"
         raise UserError(
-            f"--{name} is {now!r} but the run in this workdir was made with {before!r}{hint} "
-            f"can continue it: give the old value or another --workdir"
+            f"--{name} is {now!r} but the run in this workdir was made with {before!r}"
+            f"{hint if name == 'train.steps' else ''}: give the old value or another --workdir"
         )
 
 
@@ -354,25 +377,55 @@ def _check_choices(config: Config) -> None:
 
 
 _AT_LEAST_ONE = (
-    "data.size", "data.max_prompt_length", "data.questions_per_step", "data.max_number",
-    "data.max_target", "rollout.group_size", "rollout.max_response_length",
-    "algorithm.bundle_size", "train.epochs", "train.minibatches", "train.batch_size",
-    "eval.problems", "eval.samples", "eval.batch_size", "checkpoint.every", "checkpoint.keep_last",
+    "data.size",
+    "data.max_prompt_length",
+    "data.questions_per_step",
+    "data.max_number",
+    "data.max_target",
+    "rollout.group_size",
+    "rollout.max_response_length",
+    "algorithm.bundle_size",
+    "train.epochs",
+    "train.minibatches",
+    "train.batch_size",
+    "eval.problems",
+    "eval.samples",
+    "eval.batch_size",
+    "checkpoint.every",
+    "checkpoint.keep_last",
     "report.samples_every",
 )
 _POSITIVE = (
-    "rollout.temperature", "train.learning_rate", "train.max_grad_norm", "train.adam_eps",
-    "algorithm.tracker_step_size", "algorithm.tracker_tau",
+    "rollout.temperature",
+    "train.learning_rate",
+    "train.max_grad_norm",
+    "train.adam_eps",
+    "algorithm.tracker_step_size",
+    "algorithm.tracker_tau",
 )
 _NOT_NEGATIVE = (
-    "seed", "rollout.top_k", "eval.top_k", "eval.temperature", "eval.every", "train.steps",
-    "train.warmup_steps", "train.weight_decay", "train.micro_batch_size", "algorithm.omega",
-    "algorithm.clip_low", "algorithm.clip_high", "algorithm.kl_coef", "algorithm.entropy_coef",
-    "algorithm.tracker_power", "checkpoint.keep_best", "report.samples",
+    "seed",
+    "rollout.top_k",
+    "eval.top_k",
+    "eval.temperature",
+    "eval.every",
+    "train.steps",
+    "train.warmup_steps",
+    "train.weight_decay",
+    "train.micro_batch_size",
+    "algorithm.omega",
+    "algorithm.clip_low",
+    "algorithm.clip_high",
+    "algorithm.kl_coef",
+    "algorithm.entropy_coef",
+    "algorithm.tracker_power",
+    "checkpoint.keep_best",
+    "report.samples",
 )
 
 
 def _check_ranges(config: Config) -> None:
+    texts = [name for name, _, _ in leaves() if isinstance(get(config, name), str)]
     for names, holds, rule in (
         (_AT_LEAST_ONE, lambda v: v >= 1, "at least 1"),
         (_POSITIVE, lambda v: v > 0, "greater than 0"),
@@ -381,10 +434,17 @@ def _check_ranges(config: Config) -> None:
         (("train.adam_b1", "train.adam_b2"), lambda v: 0 <= v < 1, "in [0, 1)"),
         (("eval.k",), lambda v: len(v) and min(v) >= 1, "a list of numbers of at least 1"),
         (("data.levels",), len, "a list of at least one level"),
+        (("seed",), lambda v: v < 2**32, "less than 2^32"),
+        # What else a text holds, run.flags could not give back.
+        (texts, _fits_a_flagfile, r"one line with no space at its end (a prompt template has \n)"),
     ):
         for name in names:
             if not holds(get(config, name)):
                 raise UserError(f"--{name}={get(config, name)!r} must be {rule}")
+
+
+def _fits_a_flagfile(text: str) -> bool:
+    return text == text.rstrip() and not set("\r\n") & set(text)
 
 
 def _check_combinations(config: Config) -> None:
@@ -426,10 +486,24 @@ def _check_combinations(config: Config) -> None:
                 f"--algorithm.profile={algorithm.profile} belongs to --algorithm.preset=paper and "
                 f"contradicts --algorithm.preset={algorithm.preset}"
             )
+    relative = algorithm.preset in ("grpo", "dr_grpo", "rloo", "dapo") or (
+        algorithm.credit == "expected" and algorithm.baseline != "none"
+    )
+    if relative and config.rollout.group_size < 2 and train.stage == "rl":
+        raise UserError(
+            "--rollout.group_size=1 leaves nothing to compare a response with: all advantages would "
+            "be 0 under this preset, credit and baseline"
+        )
     if data.source == "jsonl" and not data.path:
         raise UserError("--data.source=jsonl needs --data.path, a file of problems")
     if data.source == "reasoning_gym" and not data.task:
         raise UserError("--data.source=reasoning_gym needs --data.task, such as chain_sum")
+    for name in ("countdown", "reasoning_gym"):
+        if config.reward.name == name != data.source:
+            raise UserError(
+                f"--reward.name={name} grades problems of --data.source={name}, not of "
+                f"--data.source={data.source}: choose another reward"
+            )
     if train.stage == "supervised" and data.source != "countdown":
         raise UserError(
             f"--train.stage=supervised needs problems with solutions: --data.source=countdown, not "

@@ -44,8 +44,8 @@ def make_mesh(
         data = max(len(devices) // (fsdp * tensor), 1)
     if data * fsdp * tensor != len(devices):
         raise UserError(
-            f"mesh (data={data}, fsdp={fsdp}, tensor={tensor}) needs {data * fsdp * tensor} devices, "
-            f"there are {len(devices)}; choose sizes whose product is {len(devices)}"
+            f"mesh (data={data}, fsdp={fsdp}, tensor={tensor}) needs {data * fsdp * tensor} "
+            f"devices, there are {len(devices)}; choose sizes whose product is {len(devices)}"
         )
     return jax.make_mesh(
         (data, fsdp, tensor), MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices
@@ -72,7 +72,6 @@ def fit(sharding: NamedSharding, shape: Sequence[int]) -> NamedSharding:
         names = (names,) if isinstance(names, str) else names or ()
         return math.prod(sharding.mesh.shape[name] for name in names)
 
-    spec = [
-        names if size % parts(names) == 0 else None for names, size in zip(sharding.spec, shape)
-    ]
+    named_sizes = zip(sharding.spec, shape, strict=False)  # a spec may name leading axes only
+    spec = [names if size % parts(names) == 0 else None for names, size in named_sizes]
     return NamedSharding(sharding.mesh, PartitionSpec(*spec))

@@ -26,8 +26,8 @@ class Rollout:
     """What the sampler produced, and the log-probabilities it had for it.
 
     tokens: int32[N, R]. lengths: int32[N], including the end token. logprobs: float32[N, R] under the
-    behaviour policy at the sampling temperature, 0 beyond the length. truncated: bool[N], no end token
-    within R.
+    whole softmax at the sampling temperature (before top-k and top-p), 0 beyond the length.
+    truncated: bool[N], no end token within R.
     """
 
     tokens: jax.Array

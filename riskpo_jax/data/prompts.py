@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,13 +17,15 @@ from riskpo_jax.types import Prompts
 def format_prompt(template: str, problem: Problem) -> str:
     """Fill a `str.format` template: {problem} is the problem's text, other names are metadata keys.
 
-    Raises UserError for a name that the problem does not have, and for a template that is not well
+    So that a template fits on one line of a flagfile, \\n stands for a line break and two backslashes
+    for one. Raises UserError for a name that the problem does not have, and for a template that is not well
     formed (braces meant literally are doubled, as in \\boxed{{}}).
     """
     values = {**problem.metadata, "problem": problem.text}
+    one_line = re.sub(r"\\([n\\])", lambda m: "\n" if m[1] == "n" else "\\", template)
     try:
-        return template.format_map(values)
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        return one_line.format_map(values)
+    except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
         names = ", ".join(f"{{{name}}}" for name in sorted(values))
         raise UserError(
             f"the prompt template {template!r:.200} does not fit problem {problem.id} "
@@ -60,12 +63,15 @@ def encode_prompts(
 ) -> Prompts:
     """NumPy int32 tokens[Q, max_length], left-padded, and lengths[Q].
 
-    Raises ValueError for a prompt longer than `max_length`: `filter_overlong` keeps those out.
+    Raises UserError for a prompt longer than `max_length`; `filter_overlong` keeps those out.
     """
     encoded = [encode_prompt(tokenizer, text, chat) for text in texts]
     lengths_Q = np.array([len(ids) for ids in encoded], np.int32)
     if lengths_Q.max(initial=0) > max_length:
-        raise ValueError(f"a prompt of {lengths_Q.max()} tokens does not fit into {max_length}")
+        raise UserError(
+            f"the prompt {texts[int(lengths_Q.argmax())]!r:.60} has {lengths_Q.max()} tokens: raise "
+            f"--data.max_prompt_length={max_length}"
+        )
     # The padding is masked by length; its value matters to nobody, but must be in the vocabulary.
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     tokens_QxP = np.full((len(encoded), max_length), pad, np.int32)
@@ -110,15 +116,17 @@ def filter_overlong(
 
 
 def eos_ids(
-    tokenizer: PreTrainedTokenizerBase, generation_config: Mapping[str, Any] | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    generation_config: Mapping[str, Any] | None = None,
+    model_eos_ids: Sequence[int] = (),
 ) -> tuple[int, ...]:
-    """The tokens that end a response, ascending: the tokenizer's and generation_config.json's.
+    """The tokens that end a response, ascending: the tokenizer's and those of the model's two configs.
 
     Raises UserError when there is none: no response could end.
     """
     declared = (generation_config or {}).get("eos_token_id")
     ids = set(declared) if isinstance(declared, list | tuple) else {declared}
-    ids = (ids | {tokenizer.eos_token_id}) - {None}
+    ids = (ids | {tokenizer.eos_token_id, *model_eos_ids}) - {None}
     if not ids:
         raise UserError(
             "neither the tokenizer nor generation_config.json names an end token (eos_token_id)"

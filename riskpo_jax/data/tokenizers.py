@@ -6,6 +6,7 @@ config.json says `qwen2` with Qwen2's own splitting rules. So `AutoTokenizer` re
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from tokenizers import AddedToken, pre_tokenizers
@@ -13,6 +14,17 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2Tokenizer
 
 from riskpo_jax.errors import UserError
 
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "chat_template.json",
+)
 PAD, EOS, BOS, UNKNOWN = "<pad>", "<eos>", "<bos>", "<unk>"
 
 
@@ -50,6 +62,14 @@ def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
             f"no usable tokenizer in {directory}: tokenizer.json and tokenizer_config.json must lie "
             f"beside config.json ({reason})"
         ) from error
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copies the tokenizer's files from one model directory into another, byte for byte."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in TOKENIZER_FILES:
+        if (source / name).exists() and source.resolve() != target.resolve():
+            shutil.copy(source / name, target / name)
 
 
 def _qwen2(words: list[str]) -> Qwen2Tokenizer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -18,30 +19,35 @@ from riskpo_jax.rollout.sampling import SamplingParams
 from riskpo_jax.types import Prompts
 
 
+@dataclass(frozen=True)
+class EvalSet:
+    """Evaluation problems and the host arrays of their prompts, row i that of problem i."""
+
+    name: str
+    problems: Sequence[Problem]
+    prompts: Prompts
+
+
 def evaluate(
     sampler: Sampler,
     params: Any,
     key: jax.Array,
-    problems: Sequence[Problem],
-    prompts: Prompts,
+    eval_set: EvalSet,
     *,
     tokenizer: PreTrainedTokenizerBase,
     reward: Reward,
     sampling: SamplingParams,
     samples: int,
     batch_size: int,
-    dataset: str,
     step: int,
 ) -> EvalResult:
     """Samples `samples` responses to every problem, `batch_size` problems at a time, and grades them.
-
-    Args:
-      prompts: host arrays, row i the prompt of problem i.
 
     The last batch is filled with repeated problems whose responses are dropped, so that one shape is
     compiled. The entropy is the sampled -log p, which is unbiased at plain sampling and NaN where the
     draw is greedy or narrowed.
     """
+    problems, prompts = eval_set.problems, eval_set.prompts
     outcomes, lengths, truncated, logprobs = [], [], [], []
     for start in range(0, len(problems), batch_size):
         rows = np.arange(start, min(start + batch_size, len(problems)))
@@ -58,7 +64,7 @@ def evaluate(
     shape_PxS = (len(problems), samples)
     plain = sampling.temperature > 0 and not sampling.top_k and sampling.top_p == 1
     return EvalResult(
-        dataset=dataset,
+        dataset=eval_set.name,
         step=step,
         problem_ids=[problem.id for problem in problems],
         levels=[problem.level for problem in problems],

@@ -76,9 +76,9 @@ class EvalResult:
         """The rows of `eval.jsonl`: one a level, then "all".
 
         Keys: `step`, `dataset` ("countdown/easy"), `n`, `samples`; for each k `pass@k`,
-        `pass@k/low` and `pass@k/high` (95% interval over problems); `avg@S`, `maj@S`, `entropy`
-        (nats a token), `response/length_mean`, `response/truncated_fraction`, `outcome/<kind>`
-        (counts).
+        `pass@k/low` and `pass@k/high` (95% interval over problems), `avg@k`, `maj@k`, also for
+        k = S; `entropy` (nats a token), `response/length_mean`, `response/truncated_fraction`,
+        `outcome/<kind>` (counts).
 
         Raises:
           UserError: a k is outside 1..S.
@@ -97,9 +97,10 @@ class EvalResult:
         }
         for k in ks:
             row |= _named(f"pass@{k}", mean_interval(pass_at_k(self.correct_PxS, k)))
+        for k in sorted({*ks, size}):
+            row[f"avg@{k}"] = float(avg_at_k(self.correct_PxS, k).mean())
+            row[f"maj@{k}"] = float(maj_at_k(self.answers, self.correct_PxS, k).mean())
         return row | {
-            f"avg@{size}": float(avg_at_k(self.correct_PxS, size).mean()),
-            f"maj@{size}": float(maj_at_k(self.answers, self.correct_PxS, size).mean()),
             "entropy": float(self.entropy_PxS.sum() / max(self.lengths_PxS.sum(), 1)),
             "response/length_mean": float(self.lengths_PxS.mean()),
             "response/truncated_fraction": float(self.truncated_PxS.mean()),

@@ -38,5 +38,5 @@ def load(directory: Path, step: int) -> EvalResult | None:
 def drop_after(directory: Path, step: int) -> None:
     """Deletes the evaluations of later steps, which a killed run left beyond its last checkpoint."""
     for path in directory.glob("*.json"):
-        if int(path.stem) > step:
+        if path.stem.isdigit() and int(path.stem) > step:
             path.unlink()

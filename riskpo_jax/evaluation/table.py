@@ -54,7 +54,7 @@ def comparison_table(before: EvalResult, after: EvalResult, ks: Sequence[int]) -
     for column in ("n", "metric", "before", "after", "difference", "95% interval"):
         table.add_column(column, justify="right", overflow="fold")
     for row in compare(before, after, ks):
-        for first, k in zip([True] + [False] * len(ks), ks):
+        for first, k in zip([True] + [False] * len(ks), ks, strict=False):
             difference = row[f"pass@{k}/difference"]
             table.add_row(
                 _level(row) if first else "",

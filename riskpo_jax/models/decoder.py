@@ -1,7 +1,7 @@
 """A decoder-only transformer: Qwen2 (2407.10671) in Flax Linen.
 
-Letters: B rows, T query tokens, S slots attended to, M model width, H query heads, K key-value heads,
-G = H / K queries a key, D features a head, F feed-forward width, V vocabulary.
+Letters: B rows, T query tokens, S slots attended to, M model width, H query heads, K key-value
+heads, G = H / K queries a key, D features a head, F feed-forward width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def rotate(x_BxTxHxD: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
 def attend(q_BxTxHxD: jax.Array, k_BxSxKxD: jax.Array, v_BxSxKxD: jax.Array, mask_BxTxS: jax.Array):
     """softmax(q k / sqrt(D)) v under the mask, [B, T, H, D]; query head h reads key head h // G.
 
-    The softmax is in float32. A query that may attend to nothing gets the mean of the values, not NaN.
+    The softmax is in float32. A query that may attend to nothing gets the mean of the values,
+    not NaN.
     """
     B, T, H, D = q_BxTxHxD.shape
     S, K = k_BxSxKxD.shape[1:3]

@@ -23,7 +23,7 @@ from riskpo_jax.models.safetensors_files import WEIGHTS, open_tensors, weights_f
 
 # Our leaf, its Hugging Face name, and the axes there -> here. A comma separates the axes of the
 # Hugging Face tensor; letters side by side are flattened into one axis there.
-# v vocabulary, m model width, h query heads, k key-value heads, d head features, f feed-forward width.
+# v vocabulary, m model width, h query heads, k key-value heads, d head features, f feed-forward.
 TABLE = (
     ("embedding", "model.embed_tokens.weight", "v,m->vm"),
     ("head", "lm_head.weight", "v,m->vm"),
@@ -47,8 +47,8 @@ TABLE = (
 class Leaf:
     """One parameter of ours, and the tensors of the Hugging Face file that make it up.
 
-    `split` is `hf_shape` with its flattened axes apart; `axes` permutes it into our order. A stacked
-    leaf has one tensor a layer on its leading axis.
+    `split` is `hf_shape` with its flattened axes apart; `axes` permutes it into our order. A
+    stacked leaf has one tensor a layer on its leading axis.
     """
 
     path: tuple[str, ...]
@@ -90,8 +90,23 @@ def leaves(config: DecoderConfig) -> list[Leaf]:
             stacked=stacked,
         )
 
-    absent = {"head": c.tie_embeddings, "bias": not c.qkv_bias}
-    return [leaf(*row) for row in TABLE if not absent.get(row[0].split("_")[-1], False)]
+    def present(path: str) -> bool:
+        return not (
+            path == "head" and c.tie_embeddings or path.endswith("_bias") and not c.qkv_bias
+        )
+
+    return [leaf(*row) for row in TABLE if present(row[0])]
+
+
+def open_checked(directory: str | Path, config: DecoderConfig) -> Mapping[str, Any]:
+    """The open files of a safetensors directory by tensor name; reads headers only.
+
+    Raises UserError for what `load_params` refuses.
+    """
+    weights = weights_file(Path(directory))
+    files = open_tensors(weights)
+    _check_tensors(files, config, weights)
+    return files
 
 
 def load_params(
@@ -103,9 +118,7 @@ def load_params(
     NamedSharding like the parameters, or None for the default device. Raises UserError naming every
     missing, unexpected or mis-shaped tensor, and any file that is absent or cut short.
     """
-    weights = weights_file(Path(directory))
-    files = open_tensors(weights)
-    _check_tensors(files, config, weights)
+    files = open_checked(directory, config)
     placements = {} if shardings is None else flatten_dict(shardings)
     params = {}
     for leaf in leaves(config):
@@ -133,6 +146,7 @@ def save_pretrained(
     hf_config = config.to_hf() | {"dtype": next(iter(tensors.values())).dtype.name}
     directory = Path(directory)
     part = directory.with_name(f".{directory.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)  # left by a killed process of the same id
     part.mkdir(parents=True)
     try:
         _write_json(part / "config.json", hf_config)

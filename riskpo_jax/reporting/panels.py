@@ -58,11 +58,11 @@ def pass_at_k(ax: Axes, run: RunData) -> bool:
     for number, dataset in enumerate(drawn):
         colour = COLOURS[number % len(COLOURS)]
         handles.append(Line2D([], [], color=colour, lw=2.2, label=names[dataset]))
-        for k, dashes in zip(ks, ("-", "--")):
+        for k, dashes in zip(ks, ("-", "--"), strict=False):
             _band(ax, evals[dataset], f"pass@{k}", colour, dashes)
     styles = [
         Line2D([], [], color=GREY, ls=dashes, lw=1.8, label=f"pass@{k}")
-        for k, dashes in zip(ks, ("-", "--"))
+        for k, dashes in zip(ks, ("-", "--"), strict=False)
     ]
     ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     ax.set_ylim(0, min(ax.get_ylim()[1], 1.02))
@@ -82,7 +82,7 @@ def step_time(ax: Axes, run: RunData) -> bool:
     if not recorded or not rows:
         return False
     split = [Series.of(rows, key) for key in recorded]
-    labels, colours = zip(*(parts[key] for key in recorded))
+    labels, colours = zip(*(parts[key] for key in recorded), strict=False)
     seconds = np.stack([series.values for series in split])
     steps = split[0].steps
     areas = ax.stackplot(

@@ -28,23 +28,35 @@ class RunDir:
         self.evaluations = self.path / "evaluations"
         self.model = self.path / "model"
 
-    def claim(self, config: Config, flagfile: str) -> None:
-        """Records the settings of a new run, or checks that `config` continues the old one.
+    def check(self, config: Config) -> None:
+        """Whether a run of `config` may begin or go on here; writes nothing.
 
         Raises:
           UserError: a setting that differs from the recorded run's, or a folder of something else.
         """
         if self.config.exists():
             check_resumable(read_config(self.config), config)
-        elif self.path.exists() and any(self.path.iterdir()):
+        elif self.path.exists() and not _is_empty_folder(self.path):
             raise UserError(
-                f"--workdir={self.path} is not empty and holds no run (no config.json): give another"
+                f"--workdir={self.path} is no empty folder and holds no run (no config.json): give "
+                "another"
             )
-        self.path.mkdir(parents=True, exist_ok=True)
+
+    def claim(self, config: Config, flagfile: str) -> None:
+        """Records the settings of the run that begins or goes on here.
+
+        Raises:
+          UserError: as `check`, or a folder that cannot be made.
+        """
+        self.check(config)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--workdir={self.path} cannot be made: {error.strerror}") from error
+        with replacing(self.config) as aside:  # first: it marks the folder as claimed
+            aside.write_text(json.dumps(to_flat(config), indent=1) + "\n")
         with replacing(self.flags) as aside:
             aside.write_text(flagfile)
-        with replacing(self.config) as aside:  # last: it marks the folder as claimed
-            aside.write_text(json.dumps(to_flat(config), indent=1) + "\n")
 
 
 class RunFiles:
@@ -75,9 +87,19 @@ def read_config(path: Path) -> dict:
     """The recorded settings of a run, dotted name -> value.
 
     Raises:
-      UserError: a file that is not there or does not parse.
+      UserError: a file that is not there, does not parse, or records something else.
     """
     try:
-        return json.loads(path.read_text())
+        settings = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: the run's recorded settings cannot be read: {error}") from error
+        raise UserError(
+            f"{path}: no settings can be read ({error}): give another --workdir"
+        ) from error
+    if not isinstance(settings, dict) or "train.steps" not in settings:
+        raise UserError(f"{path}: these are not the settings of a run: give another --workdir")
+    return settings
+
+
+def _is_empty_folder(path: Path) -> bool:
+    """Hidden files do not count: a kill while claiming leaves one."""
+    return path.is_dir() and all(entry.name.startswith(".") for entry in path.iterdir())

@@ -6,6 +6,7 @@ or JAX scalars (JSON lines also take strings, lists and dicts).
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
@@ -114,6 +115,14 @@ class TensorBoardWriter:
         self._writer.close()
 
 
+def require_wandb() -> None:
+    """Raises UserError when wandb is not installed."""
+    if importlib.util.find_spec("wandb") is None:
+        raise UserError(
+            "--report.wandb needs wandb, which is not installed: `pip install wandb`, or leave it off"
+        )
+
+
 class WandbWriter:
     """Scalars to Weights & Biases; a run with the same id is continued.
 
@@ -128,12 +137,9 @@ class WandbWriter:
         directory: str | os.PathLike,
         config: Mapping[str, Any] | None = None,
     ):
-        try:
-            import wandb
-        except ImportError:
-            raise UserError(
-                "W&B is asked for but not installed: `pip install wandb`, or leave it off"
-            )
+        require_wandb()
+        import wandb
+
         self._run = wandb.init(
             project=project,
             id=run_id,

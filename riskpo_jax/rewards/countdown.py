@@ -40,9 +40,7 @@ def countdown_reward(response: str, problem: Problem) -> Outcome:
         return NO_ANSWER
     numbers = [int(word) for word in problem.metadata["numbers"].split()]
     target = int(problem.answer)
-    correct = (
-        sorted(parsed.integers) == sorted(numbers)
-        and parsed.value == target
-        and (claim is None or int(claim[1]) == target)
-    )
-    return verdict(correct, parsed.text)
+    if claim and int(claim[1]) != target:
+        return verdict(False, f"{parsed.text}={claim[1]}")
+    uses_each_once = sorted(parsed.integers) == sorted(numbers)
+    return verdict(uses_each_once and parsed.value == target, parsed.text)

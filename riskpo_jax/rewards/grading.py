@@ -2,22 +2,56 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
+from absl import logging
+
 from riskpo_jax.data.problem import Problem
+from riskpo_jax.errors import UserError
 from riskpo_jax.rewards.outcome import Kind, Outcome, Reward
 
 
 def grade_groups(
     reward: Reward, problems: Sequence[Problem], responses: Sequence[str]
 ) -> list[list[Outcome]]:
-    """Outcomes[Q][G] of N = Q * G responses, those of one problem next to each other."""
+    """Outcomes[Q][G] of N = Q * G responses, those of one problem next to each other.
+
+    Raises:
+      UserError: the reward returns something else than an `Outcome`.
+    """
     group_size = len(responses) // len(problems)
     return [
-        [reward(text, problem) for text in responses[q * group_size : (q + 1) * group_size]]
+        [
+            grade_one(reward, text, problem)
+            for text in responses[q * group_size : (q + 1) * group_size]
+        ]
         for q, problem in enumerate(problems)
     ]
+
+
+def grade_one(reward: Reward, response: str, problem: Problem) -> Outcome:
+    """The outcome of one response; a reward that raises, or scores NaN or infinity, is an ERROR of 0.
+
+    One bad verdict must neither end a run nor reach the tracker, where a NaN would stay.
+
+    Raises:
+      UserError: the reward returns something else than an `Outcome`.
+    """
+    try:
+        outcome = reward(response, problem)
+    except Exception as error:  # noqa: BLE001 - a user's code can fail in any way
+        logging.log_first_n(
+            logging.WARNING, "the reward failed on problem %s: %r", 3, problem.id, error
+        )
+        return Outcome(Kind.ERROR, 0.0)
+    if not isinstance(outcome, Outcome):
+        raise UserError(
+            f"the reward returned {outcome!r:.60} for problem {problem.id}: it must return a "
+            "riskpo_jax.rewards.outcome.Outcome"
+        )
+    return outcome if math.isfinite(outcome.score) else Outcome(Kind.ERROR, 0.0, outcome.answer)
 
 
 def outcome_fractions(outcomes: Sequence[Sequence[Outcome]]) -> dict[str, float]:

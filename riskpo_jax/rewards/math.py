@@ -30,6 +30,7 @@ _THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\})(?=\d{3}(?!\d))")
 _LOOSE_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
 _EQUALS = re.compile(r"(?<![\\<>!:=])=(?!=)")
 _NAME = re.compile(r"[A-Za-z\\][A-Za-z\\ ]*(?:_\{?\w+\}?)?'?(?:\(\s*\w+(?:\s*,\s*\w+)*\s*\))?")
+_DELIMITERS = re.compile(r"^[\s$*]*(?:\\\()?|(?:\\\))?[\s$*.]*$")
 _SEVERAL = re.compile(r",|;|\\\\|\b(?:and|or)\b")
 
 
@@ -64,13 +65,14 @@ def grade(response: str, gold: str) -> Outcome:
 def final_answer(response: str) -> str | None:
     r"""The content of the last \boxed{...}, else the X of the last "#### X" or "answer is X".
 
-    An X without a box ends with its line or sentence.
+    An X without a box ends with its line or sentence. Dollar signs and \( \) around an answer, and
+    the asterisks of bold print, are no part of it.
     """
     boxed = last_boxed(response)
-    if boxed is not None:
-        return boxed
-    closings = _CLOSING.findall(response)
-    return closings[-1].partition(". ")[0].strip() if closings else None
+    if boxed is None:
+        closings = _CLOSING.findall(response)
+        boxed = closings[-1].partition(". ")[0] if closings else None
+    return boxed and _DELIMITERS.sub("", boxed).strip()
 
 
 def normalise(answer: str) -> str:

@@ -86,9 +86,7 @@ def generate(
     return final.rollout.replace(truncated=~final.done_N)
 
 
-def prefill(
-    model: Decoder, params: Any, prompts: Prompts, slots: int
-) -> tuple[jax.Array, KVCache]:
+def prefill(model: Decoder, params: Any, prompts: Prompts, slots: int) -> tuple[jax.Array, KVCache]:
     """Logits after the last prompt token, float32[Q, V], and a cache of `slots` slots behind them.
 
     The head runs on one position a question, never over the prompt.
@@ -109,6 +107,4 @@ def prefill(
 
 def repeat_rows(cache: KVCache, times: int) -> KVCache:
     """Each row's keys and values `times` over, for the group that shares a prompt."""
-    return cache.replace(
-        k=jnp.repeat(cache.k, times, axis=1), v=jnp.repeat(cache.v, times, axis=1)
-    )
+    return cache.replace(k=jnp.repeat(cache.k, times, axis=1), v=jnp.repeat(cache.v, times, axis=1))

@@ -25,9 +25,7 @@ class Sampler:
     ):
         self._sharding = batch_sharding(mesh)
         self._generate = jax.jit(
-            partial(
-                generate, model, max_response_length=max_response_length, eos_ids=eos_ids
-            ),
+            partial(generate, model, max_response_length=max_response_length, eos_ids=eos_ids),
             static_argnames=("group_size", "sampling"),
             out_shardings=self._sharding,
         )

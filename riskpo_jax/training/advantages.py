@@ -22,8 +22,8 @@ from riskpo_jax.types import TrackerState
 class BundledRewards:
     """What an estimator may look at.
 
-    rewards: [K, B, G]. permutations: int32[K, B, G]. scores: [K, G]. tracker: values that this step uses,
-    None of them from a step to come.
+    rewards: [K, B, G]. permutations: int32[K, B, G]. scores: [K, G]. tracker: the quantiles of the steps
+    before; at step 0 those of this batch.
     """
 
     rewards: jax.Array

@@ -14,6 +14,10 @@ from riskpo_jax.training.state import TrainState
 METRIC = "pass@1"
 
 
+def _score(metrics: dict[str, float]) -> float:
+    return metrics[METRIC]
+
+
 class Checkpoints:
     """The checkpoints of one run, by step.
 
@@ -22,16 +26,13 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, keep_last: int = 1, keep_best: int = 0):
-        best = BestN(
-            get_metric_fn=lambda metrics: metrics[METRIC],
-            n=keep_best,
-            keep_checkpoints_without_metrics=False,
-        )
+        best = BestN(get_metric_fn=_score, n=keep_best, keep_checkpoints_without_metrics=False)
         self._directory = directory
         self._manager = ocp.CheckpointManager(
             directory.absolute(),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=AnyPreservationPolicy([LatestN(keep_last), best]),
+                best_fn=_score,  # without it metrics stay in memory, and a resumed run forgets them
                 cleanup_tmp_directories=True,
             ),
         )
@@ -57,7 +58,7 @@ class Checkpoints:
         try:
             return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
         except (ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0]
+            reason = str(error).partition("\n")[0]
             raise UserError(
                 f"checkpoint {self._directory / str(step)} does not fit this model and optimizer: {reason}"
             ) from error

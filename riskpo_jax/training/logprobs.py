@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from riskpo_jax.models import masks
 from riskpo_jax.models.decoder import Decoder
 
-_LOGITS_AT_ONCE = 2**26  # elements; bounds the [N, slots, V] block that exists at any time
+_LOGITS_AT_ONCE = 2**26  # elements of the [N, slots, V] block that is computed at a time
 
 
 def response_logprobs(
@@ -50,10 +50,11 @@ def chunked_token_logprobs(
     targets_NxR: jax.Array,
     vocab_size: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """log p(target) and entropy, a block of slots at a time, so that [N, R, V] never exists whole.
+    """log p(target) and entropy, a block of slots at a time, so that a large [N, R, V] never exists whole.
 
-    Each block is rematerialised in the backward pass; under plain autodiff every block's logits would be
-    kept and the loop would save nothing.
+    A block is at least one slot of all N rows: the micro-batch bounds it. Each is rematerialised in the
+    backward pass; under plain autodiff every block's logits would be kept and the loop would save nothing.
+    What fits into one block is computed at once and kept.
     """
     N, R = targets_NxR.shape
     chunk = max(1, min(R, _LOGITS_AT_ONCE // (N * vocab_size)))
@@ -75,9 +76,7 @@ def chunked_token_logprobs(
     return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(N, -1)[:, :R], outputs)
 
 
-def token_logprobs(
-    logits_NxTxV: jax.Array, targets_NxT: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def token_logprobs(logits_NxTxV: jax.Array, targets_NxT: jax.Array) -> tuple[jax.Array, jax.Array]:
     """log softmax(logits)[target] and the entropy of softmax(logits), both float32[N, T]."""
     logprobs_NxTxV = jax.nn.log_softmax(logits_NxTxV, axis=-1)
     chosen = jnp.take_along_axis(logprobs_NxTxV, targets_NxT[..., None], axis=-1)[..., 0]

@@ -58,7 +58,7 @@ def apply_finite(
     Returns:
       params, opt_state, and {"grad/norm", "grad/skipped"} (skipped is 1.0 when nothing was done).
     """
-    norm = optax.global_norm(gradients)
+    norm = optax.tree.norm(gradients)
     finite = jnp.isfinite(norm)
     updates, new_opt_state = optimizer.update(gradients, opt_state, params)
     new = (optax.apply_updates(params, updates), new_opt_state)

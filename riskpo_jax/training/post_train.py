@@ -104,6 +104,4 @@ def collect(run: Run, state: TrainState) -> Experience:
         "time/rollout_s": sampled - began,
         "time/reward_s": time.perf_counter() - sampled,
     }
-    return Experience(
-        prompts, rollout, int(lengths_N.sum()), problems, responses, outcomes, times
-    )
+    return Experience(prompts, rollout, int(lengths_N.sum()), problems, responses, outcomes, times)

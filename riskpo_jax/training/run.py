@@ -11,10 +11,11 @@ from rich.console import Console
 
 from riskpo_jax.config import Config
 from riskpo_jax.data.loader import Loader
+from riskpo_jax.evaluation.evaluator import EvalSet
 from riskpo_jax.reporting.run_dir import RunDir
 from riskpo_jax.rewards.outcome import Reward
 from riskpo_jax.rollout.sampler import Sampler
-from riskpo_jax.training.setup import EvalSet, Policy
+from riskpo_jax.training.setup import Policy
 from riskpo_jax.training.state import TrainState
 
 

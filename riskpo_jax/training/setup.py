@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,17 @@ from jax.sharding import Mesh
 from transformers import PreTrainedTokenizerBase
 
 from riskpo_jax.algorithms import quantiles
-from riskpo_jax.config import Config
-from riskpo_jax.data.problem import Problem
+from riskpo_jax.config import Config, get
+from riskpo_jax.data.problem import Problem, Source
 from riskpo_jax.data.prompts import encode_prompts, eos_ids, filter_overlong, format_prompt
-from riskpo_jax.data.tokenizers import load_tokenizer
 from riskpo_jax.data.sources import make_eval_source
+from riskpo_jax.data.tokenizers import load_tokenizer
 from riskpo_jax.errors import UserError
+from riskpo_jax.evaluation.evaluator import EvalSet, evaluate
+from riskpo_jax.evaluation.result import EvalResult
 from riskpo_jax.models.config import DecoderConfig
 from riskpo_jax.models.decoder import Decoder
-from riskpo_jax.models.hf import load_params
+from riskpo_jax.models.hf import load_params, open_checked
 from riskpo_jax.models.partitioning import abstract_params, init_params, param_shardings
 from riskpo_jax.rewards.outcome import Reward
 from riskpo_jax.rewards.registry import get_reward
@@ -45,13 +48,13 @@ class Policy:
     eos_ids: tuple[int, ...]
     generation_config: dict[str, Any]
 
-    def encode(self, problems: list[Problem]) -> Prompts:
+    def encode(self, problems: Sequence[Problem]) -> Prompts:
         """Host arrays [Q, max_prompt_length] of the problems' prompts."""
         data = self.config.data
         texts = [format_prompt(data.prompt_template, problem) for problem in problems]
         return encode_prompts(self.tokenizer, texts, data.max_prompt_length, data.chat)
 
-    def fitting(self, source):
+    def fitting(self, source: Source) -> tuple[Source, int]:
         """The problems whose prompts fit, and how many were skipped (`--data.on_overlong`)."""
         data = self.config.data
         return filter_overlong(
@@ -64,20 +67,12 @@ class Policy:
         )
 
 
-@dataclass(frozen=True)
-class EvalSet:
-    """Evaluation problems and their prompts."""
-
-    name: str
-    problems: list[Problem]
-    prompts: Prompts
-
-
 def load_policy(config: Config) -> Policy:
-    """Reads config.json and the tokenizer; no weights yet.
+    """Reads config.json and the tokenizer, and the headers of the weights.
 
     Raises:
-      UserError: a directory that is missing or lacks a file, or an unsupported architecture.
+      UserError: a directory that is missing or lacks a file, an unsupported architecture, a tokenizer
+        or a sequence length that does not fit the model, or tensors that are not the architecture's.
     """
     directory = Path(config.model.path)
     if not directory.is_dir():
@@ -89,48 +84,56 @@ def load_policy(config: Config) -> Policy:
             f"{directory}: the tokenizer has {len(tokenizer)} tokens but config.json a vocab_size of "
             f"{decoder_config.vocab_size}: use the tokenizer that belongs to the model"
         )
-    generation_path = directory / "generation_config.json"
-    generation = json.loads(generation_path.read_text()) if generation_path.exists() else {}
+    longest = config.data.max_prompt_length + config.rollout.max_response_length
+    if longest > decoder_config.max_position_embeddings:
+        raise UserError(
+            f"--data.max_prompt_length={config.data.max_prompt_length} and "
+            f"--rollout.max_response_length={config.rollout.max_response_length} exceed the model's "
+            f"max_position_embeddings of {decoder_config.max_position_embeddings}: lower one"
+        )
+    if config.model.init == "pretrained":
+        open_checked(directory, decoder_config)
+    generation = _read_generation_config(directory / "generation_config.json")
     model = Decoder(
-        decoder_config,
-        dtype=jnp.dtype(config.model.compute_dtype),
-        param_dtype=jnp.dtype(config.model.param_dtype),
-        remat=config.model.remat,
+        decoder_config, dtype=jnp.dtype(config.model.compute_dtype), remat=config.model.remat
     )
-    return Policy(config, model, tokenizer, eos_ids(tokenizer, generation), generation)
+    ends = eos_ids(tokenizer, generation, decoder_config.eos_token_ids)
+    return Policy(config, model, tokenizer, ends, generation)
 
 
-def load_eval_set(config: Config, policy: Policy) -> EvalSet | None:
-    """The evaluation problems with prompts that fit; None when the configuration names none."""
+def load_eval_set(config: Config, policy: Policy) -> tuple[EvalSet | None, int]:
+    """The evaluation problems with prompts that fit, and how many were skipped.
+
+    None and 0 when the configuration names no evaluation problems.
+    """
     source = make_eval_source(config)
     if source is None:
-        return None
-    source, _ = policy.fitting(source)
+        return None, 0
+    source, skipped = policy.fitting(source)
     problems = [source[i] for i in range(len(source))]
-    return EvalSet(problems[0].dataset, problems, policy.encode(problems))
+    return EvalSet(problems[0].dataset, problems, policy.encode(problems)), skipped
 
 
 def load_reward(config: Config) -> Reward:
     return get_reward(config.reward.name)
 
 
-def load_mesh(config: Config) -> Mesh:
+def load_mesh(config: Config, batches: Sequence[str]) -> Mesh:
     """The mesh over all devices.
+
+    Args:
+      batches: names of the settings whose rows are divided over the mesh's data axes.
 
     Raises:
       UserError: sizes that do not divide the devices, or batches that do not divide over the mesh.
     """
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     shards = mesh.shape[MESH_AXES[0]] * mesh.shape[MESH_AXES[1]]
-    rows = {
-        "data.questions_per_step": config.data.questions_per_step,
-        "eval.batch_size": config.eval.batch_size,
-    }
-    if config.train.stage == "supervised":
-        rows = {"train.batch_size": config.train.batch_size}
-    for name, count in rows.items():
-        if count % shards:
-            raise UserError(f"--{name}={count} does not divide over the mesh's {shards} data shards")
+    for name in batches:
+        if get(config, name) % shards:
+            raise UserError(
+                f"--{name}={get(config, name)} does not divide over the mesh's {shards} data shards"
+            )
     return mesh
 
 
@@ -140,13 +143,12 @@ def load_or_init_params(config: Config, policy: Policy, mesh: Mesh) -> Any:
         key_data = jax.random.key_data(jax.random.key(config.seed))
         return init_params(policy.model, purpose_key(key_data, Purpose.INIT, 0), mesh)
     shardings = param_shardings(abstract_params(policy.model), mesh)
-    dtype = jnp.dtype(config.model.param_dtype)
-    return load_params(config.model.path, policy.model.config, dtype, shardings)
+    return load_params(config.model.path, policy.model.config, jnp.float32, shardings)
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:
     train = config.train
-    updates = train.steps * train.epochs * train.minibatches
+    updates = train.steps * (train.epochs * train.minibatches if train.stage == "rl" else 1)
     schedule = learning_rate(train.learning_rate, train.warmup_steps, train.schedule, updates)
     return adamw(
         schedule,
@@ -181,15 +183,41 @@ def make_state(
     return create(params)
 
 
-def eval_sampling(config: Config) -> SamplingParams:
-    return SamplingParams(config.eval.temperature, config.eval.top_k, config.eval.top_p)
-
-
 def rollout_sampling(config: Config) -> SamplingParams:
-    return SamplingParams(
-        config.rollout.temperature, config.rollout.top_k, config.rollout.top_p
-    )
+    return SamplingParams(config.rollout.temperature, config.rollout.top_k, config.rollout.top_p)
 
 
 def make_sampler(config: Config, policy: Policy, mesh: Mesh) -> Sampler:
     return Sampler(policy.model, mesh, config.rollout.max_response_length, policy.eos_ids)
+
+
+def evaluate_policy(
+    policy: Policy,
+    sampler: Sampler,
+    reward: Reward,
+    eval_set: EvalSet,
+    params: Any,
+    key_data: jax.Array,
+    step: int,
+) -> EvalResult:
+    """Evaluates `params` as the configuration says; every evaluation of a run draws with the same key."""
+    c = policy.config.eval
+    return evaluate(
+        sampler,
+        params,
+        purpose_key(key_data, Purpose.EVALUATION, 0),
+        eval_set,
+        tokenizer=policy.tokenizer,
+        reward=reward,
+        sampling=SamplingParams(c.temperature, c.top_k, c.top_p),
+        samples=c.samples,
+        batch_size=c.batch_size,
+        step=step,
+    )
+
+
+def _read_generation_config(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}); copy the file again") from error

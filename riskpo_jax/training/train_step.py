@@ -22,16 +22,21 @@ from riskpo_jax.training.state import Purpose, TrainState, purpose_key
 from riskpo_jax.types import Prompts, Rollout, TrainBatch
 
 Aggregate = Callable[[jax.Array, jax.Array], Mean]
+TrainStep = Callable[
+    [TrainState, Prompts, Rollout, jax.Array, Any], tuple[TrainState, dict[str, jax.Array]]
+]
 
 
-def make_train_step(config: Config, model: Decoder, optimizer: optax.GradientTransformation):
+def make_train_step(
+    config: Config, model: Decoder, optimizer: optax.GradientTransformation
+) -> TrainStep:
     """A jittable (state, prompts, rollout, rewards_QxG, reference_params) -> (state, metrics).
 
     `reference_params` is the initial policy where the KL penalty is on, else None.
     """
     advantage_fn = make_advantage_fn(config.algorithm)
     loss_fn = make_loss_fn(config, model)
-    train, group_size = config.train, config.rollout.group_size
+    train = config.train
 
     def train_step(
         state: TrainState,
@@ -72,20 +77,25 @@ def make_train_step(config: Config, model: Decoder, optimizer: optax.GradientTra
         metrics |= reduce_updates(loss_metrics, update_metrics)
         return state, metrics
 
-    def to_train_batch(prompts: Prompts, rollout: Rollout, advantages_QxG: jax.Array) -> TrainBatch:
-        return TrainBatch(
-            prompt_tokens=jnp.repeat(prompts.tokens, group_size, axis=0),
-            prompt_lengths=jnp.repeat(prompts.lengths, group_size),
-            response_tokens=rollout.tokens,
-            response_lengths=rollout.lengths,
-            behaviour_logprobs=rollout.logprobs,
-            advantages=advantages_QxG.reshape(-1),
-        )
-
     return train_step
 
 
-def make_loss_fn(config: Config, model: Decoder):
+def to_train_batch(prompts: Prompts, rollout: Rollout, advantages_QxG: jax.Array) -> TrainBatch:
+    """The N = Q * G sequences of a rollout batch, each with its prompt and advantage."""
+    group_size = advantages_QxG.shape[1]
+    return TrainBatch(
+        prompt_tokens=jnp.repeat(prompts.tokens, group_size, axis=0),
+        prompt_lengths=jnp.repeat(prompts.lengths, group_size),
+        response_tokens=rollout.tokens,
+        response_lengths=rollout.lengths,
+        behaviour_logprobs=rollout.logprobs,
+        advantages=advantages_QxG.reshape(-1),
+    )
+
+
+def make_loss_fn(
+    config: Config, model: Decoder
+) -> Callable[[Any, TrainBatch, Any], tuple[Mean, Metrics]]:
     """(params, TrainBatch, reference_params) -> the unreduced clipped loss and its metrics.
 
     loss = -min(r A, clip(r, 1 - eps_low, 1 + eps_high) A) + kl_coef KL - entropy_coef H, per token.

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import optax
 
-from riskpo_jax.data.problem import Problem
+from riskpo_jax.data.problem import Problem, Source
 from riskpo_jax.errors import UserError
 from riskpo_jax.sharding import batch_sharding
 from riskpo_jax.training.run import Run, StepFn
@@ -35,11 +35,20 @@ def warm_start_step(run: Run, optimizer: optax.GradientTransformation) -> StepFn
     return step
 
 
+def check_solutions(policy: Policy, source: Source, count: int = 1000) -> None:
+    """Encodes the first problems, so that limits that are too low show before the run starts.
+
+    Raises:
+      UserError: as `solutions_batch`.
+    """
+    solutions_batch(policy, [source[i] for i in range(min(count, len(source)))])
+
+
 def solutions_batch(policy: Policy, problems: list[Problem]) -> SupervisedBatch:
     """Prompts and tokenised solutions, each ended by the tokenizer's end token, as host arrays.
 
     Raises:
-      UserError: a problem without `metadata["solution"]`, or one longer than the response limit.
+      UserError: a problem without `metadata["solution"]`, or one that exceeds a length limit.
     """
     prompts = policy.encode(problems)
     width = policy.config.rollout.max_response_length

@@ -45,7 +45,7 @@ def test_prompts_are_left_padded_int32():
 
 
 def test_a_prompt_that_does_not_fit_or_is_empty():
-    with pytest.raises(ValueError, match="3 tokens does not fit into 2"):
+    with pytest.raises(UserError, match="3 tokens: raise --data.max_prompt_length=2"):
         encode_prompts(byte_tokenizer(), ["abc"], max_length=2)
     with pytest.raises(UserError, match="no tokens"):
         encode_prompt(byte_tokenizer(), "")
@@ -102,3 +102,9 @@ def test_eos_ids_is_the_union():
     assert eos_ids(tokenizer, {"eos_token_id": 0}) == (0,)
     with pytest.raises(UserError, match="eos_token_id"):
         eos_ids(tokenizer, {})
+
+
+def test_a_template_on_one_line_can_hold_line_breaks_and_latex():
+    problem = Problem(id="1", text="1+1", answer="2", dataset="d")
+    template = r"Q: {problem}\nAnswer in \boxed{{}} or \\boxed{{}}; \\neq"
+    assert format_prompt(template, problem) == "Q: 1+1\nAnswer in \\boxed{} or \\boxed{}; \\neq"

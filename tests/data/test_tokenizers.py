@@ -37,7 +37,9 @@ def test_countdown_problems_are_encoded_without_loss():
     for problem in (source[i] for i in range(300)):
         text = "{numbers}={target}:{solution}".format(**problem.metadata)
         ids = encode(COUNTDOWN, text)
-        assert " ".join(COUNTDOWN.convert_ids_to_tokens(ids)).replace(" ", "") == text.replace(" ", "")
+        assert " ".join(COUNTDOWN.convert_ids_to_tokens(ids)).replace(" ", "") == text.replace(
+            " ", ""
+        )
         solution = problem.metadata["solution"]
         assert COUNTDOWN.decode(encode(COUNTDOWN, solution)) == solution
 

@@ -12,7 +12,7 @@ PROMPTS, RESPONSES = jnp.array([4, 1, 2, 3]), jnp.array([3, 0, 1, 2])
 def test_valid_slots_and_positions():
     valid = np.asarray(masks.valid_slots(PROMPTS, RESPONSES, P, R))
     positions = np.asarray(masks.positions_from_valid(valid))
-    for n, (p, r) in enumerate(zip(PROMPTS.tolist(), RESPONSES.tolist())):
+    for n, (p, r) in enumerate(zip(PROMPTS.tolist(), RESPONSES.tolist(), strict=True)):
         for s in range(P + R):
             assert valid[n, s] == (P - p <= s < P + r)
             if valid[n, s]:

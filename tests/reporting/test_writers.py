@@ -153,6 +153,7 @@ def test_wandb_gets_the_numbers_and_continues_its_run(monkeypatch, tmp_path):
         log=lambda values, step: calls.append((step, values)), finish=lambda: calls.append("finish")
     )
     fake = types.SimpleNamespace(init=lambda **settings: calls.append(settings) or run)
+    fake.__spec__ = "present"  # what importlib.util.find_spec looks at
     monkeypatch.setitem(sys.modules, "wandb", fake)
     writer = WandbWriter("riskpo", "abc", tmp_path, {"seed": 1})
     writer.write(2, {"reward/mean": np.float32(0.5), "note": "text"})

@@ -94,3 +94,9 @@ def test_same_verdict_as_reasoning_gym():
                 assert theirs and value != target, (attempt, entry)
                 assert math.isclose(value, target, rel_tol=2e-5), (attempt, entry)
     assert verdicts[True] > 400 and verdicts[False] > 400
+
+
+def test_a_false_claim_does_not_vote_for_the_right_answer():
+    problem = Problem("p", "?", "9", "countdown", metadata={"numbers": "1 2 3"})
+    right, wrong = (countdown_reward(text, problem) for text in ("(1+2)*3", "(1+2)*3=8"))
+    assert right.correct and not wrong.correct and right.answer != wrong.answer

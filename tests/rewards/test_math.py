@@ -76,8 +76,11 @@ def test_wrong(answer, gold):
         (r"\boxed{2} then \boxed{3}", "3"),
         (r"#### 4" + "\n" + r"\boxed{3}", "3"),
         ("work\n#### 72", "72"),
-        ("The answer is 72.", "72."),
-        ("The answer is: $72$. I am sure", "$72$"),
+        ("The answer is 72.", "72"),
+        ("The answer is: $72$. I am sure", "72"),
+        (r"the answer is \(72\).", "72"),
+        ("the answer is **72**", "72"),
+        (r"\boxed{$x = 4$}", "x = 4"),
         ("the answer is 7\nNo, the final answer is 8\n", "8"),
         ("I tried 1, 2, 3", None),
         ("the answer is\n", None),
@@ -91,6 +94,12 @@ def test_where_the_answer_stands(response, answer):
 @pytest.mark.parametrize("response", ["", "I tried 1, 2, 3", r"\boxed{}", r"\boxed{ $ }", "3"])
 def test_no_answer(response):
     assert grade(response, "3").kind is Kind.NO_ANSWER
+
+
+def test_delimiters_do_not_hide_an_equation():
+    assert grade(r"\boxed{$x=4$}", "4").correct
+    assert grade("the answer is $x = 4$", "4").correct
+    assert grade("the answer is **12**.", "12").correct
 
 
 def test_normal_form():

@@ -1,0 +1,32 @@
+"""The sampler on a mesh: placement, one compile a shape, and the text of what was drawn."""
+
+import jax
+import numpy as np
+
+from riskpo_jax.data.tokenizers import byte_tokenizer
+from riskpo_jax.rollout.sampler import Sampler, decode_responses
+from riskpo_jax.rollout.sampling import SamplingParams
+from riskpo_jax.sharding import batch_sharding, make_mesh
+from riskpo_jax.types import Prompts
+
+
+def test_compiles_once_a_shape_and_setting(tiny_model, tiny_params):
+    mesh = make_mesh()
+    sampler = Sampler(tiny_model, mesh, max_response_length=3, eos_ids=(3,))
+    prompts = sampler.place(Prompts(np.ones((2, 4), np.int32), np.array([4, 2], np.int32)))
+    assert prompts.tokens.sharding == batch_sharding(mesh)
+    first, second = (
+        sampler(tiny_params, jax.random.key(seed), prompts, 2, SamplingParams()) for seed in (0, 1)
+    )
+    assert sampler._generate._cache_size() == 1
+    assert first.tokens.shape == (4, 3)
+    assert (first.tokens != second.tokens).any()
+
+
+def test_text_ends_at_the_length_and_leaves_special_tokens_out():
+    tokenizer = byte_tokenizer()
+    ids = tokenizer("2+3 = 5?")["input_ids"]
+    end = tokenizer.eos_token_id
+    rows = np.array([[*ids, end, 0], [*ids, *ids[:2]], [end, *ids, 0]])
+    lengths = np.array([len(ids) + 1, 3, 1])
+    assert decode_responses(tokenizer, rows, lengths) == ["2+3 = 5?", "2+3", ""]

@@ -1,0 +1,304 @@
+"""The schema: names there and back, presets filled in, contradictions refused by flag name."""
+
+import dataclasses
+import typing
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from riskpo_jax.config import (
+    AlgorithmConfig,
+    Config,
+    check_resumable,
+    from_flat,
+    get,
+    leaves,
+    to_flat,
+)
+from riskpo_jax.errors import UserError
+
+SETTINGS = {name: (field, kind) for name, field, kind in leaves()}
+
+
+def values_of(kind) -> st.SearchStrategy:
+    if typing.get_origin(kind) is tuple:
+        return st.lists(values_of(typing.get_args(kind)[0]), max_size=4).map(tuple)
+    if type(None) in typing.get_args(kind):
+        return st.one_of([values_of(part) for part in typing.get_args(kind)])
+    return {
+        type(None): st.none(),
+        bool: st.booleans(),
+        int: st.integers(),
+        float: st.floats(allow_nan=False),
+        str: st.text(max_size=20),
+    }[kind]
+
+
+some_settings = st.fixed_dictionaries(
+    {}, optional={name: values_of(kind) for name, (_, kind) in SETTINGS.items()}
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(some_settings)
+def test_flat_names_there_and_back(values):
+    config = from_flat(values)
+    assert from_flat(to_flat(config)) == config
+    default = Config()
+    for name in SETTINGS:
+        assert get(config, name) == values.get(name, get(default, name))
+
+
+def test_defaults_are_valid_and_resolving_twice_changes_nothing():
+    resolved = Config().resolve()
+    assert resolved.resolve() == resolved
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(UserError, match="algorithm.alfa"):
+        from_flat({"algorithm.alfa": 0.1})
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_explains_itself_and_has_a_sound_default(name):
+    field, kind = SETTINGS[name]
+    assert field.metadata["help"].strip().endswith(".")
+    if choices := field.metadata["choices"]:
+        assert field.default in (*choices, None)
+    plain = tuple if typing.get_origin(kind) is tuple else typing.get_args(kind) or kind
+    assert isinstance(field.default, plain)
+
+
+# What the flags are, and a part of the complaint: always the flag's own name, the allowed values
+# or the other side of the contradiction.
+BAD = [
+    ({"algorithm.preset": "papr"}, "--algorithm.preset='papr' is not one of paper, official_rel"),
+    ({"model.init": "none"}, "--model.init='none' is not one of pretrained, random"),
+    ({"train.stage": "sft"}, "--train.stage='sft'"),
+    ({"data.on_overlong": "cut"}, "--data.on_overlong='cut' is not one of skip, error"),
+    ({"algorithm.credit": "score"}, "--algorithm.credit='score'"),
+    ({"algorithm.alpha": 0.8}, "--algorithm.alpha=0.8 and --algorithm.beta=0.8"),
+    ({"algorithm.alpha": 0.0}, "--algorithm.alpha=0.0"),
+    ({"algorithm.beta": 1.1}, "--algorithm.beta=1.1"),
+    ({"algorithm.alpha": float("nan")}, "--algorithm.alpha=nan"),
+    ({"algorithm.bundle_size": 7}, "--algorithm.bundle_size=7 does not divide --data.questions"),
+    ({"algorithm.bundle_size": 60}, "--algorithm.bundle_size=60 does not divide"),
+    ({"algorithm.bundle_size": 0}, "--algorithm.bundle_size=0 must be at least 1"),
+    ({"algorithm.omega": -0.1}, "--algorithm.omega=-0.1 must be at least 0"),
+    ({"algorithm.clip_high": -0.1}, "--algorithm.clip_high=-0.1 must be at least 0"),
+    ({"algorithm.tracker_step_size": 0.0}, "--algorithm.tracker_step_size=0.0 must be greater"),
+    ({"rollout.group_size": 0}, "--rollout.group_size=0 must be at least 1"),
+    ({"rollout.temperature": 0.0}, "--rollout.temperature=0.0 must be greater than 0"),
+    ({"rollout.top_p": 0.0}, "--rollout.top_p=0.0 must be in (0, 1]"),
+    ({"eval.top_p": 1.5}, "--eval.top_p=1.5 must be in (0, 1]"),
+    ({"train.learning_rate": float("nan")}, "--train.learning_rate=nan must be greater than 0"),
+    ({"train.adam_b2": 1.0}, "--train.adam_b2=1.0 must be in [0, 1)"),
+    ({"train.steps": -1}, "--train.steps=-1 must be at least 0"),
+    ({"train.minibatches": 7}, "--train.minibatches=7 does not divide the 240 sequences"),
+    ({"train.micro_batch_size": 7}, "--train.micro_batch_size=7 does not divide the 240"),
+    (
+        {"train.minibatches": 2, "train.micro_batch_size": 240},
+        "--train.micro_batch_size=240 does not divide the 120",
+    ),
+    (
+        {"train.stage": "supervised", "train.batch_size": 10, "train.micro_batch_size": 4},
+        "--train.micro_batch_size=4 does not divide the 10",
+    ),
+    ({"eval.k": (1, 33)}, "--eval.k=1,33 asks for more than --eval.samples=32"),
+    ({"eval.k": ()}, "--eval.k=() must be"),
+    ({"eval.k": (0, 1)}, "--eval.k=(0, 1) must be"),
+    ({"data.levels": ()}, "--data.levels=() must be"),
+    (
+        {"data.source": "jsonl", "reward.name": "math"},
+        "--data.source=jsonl needs --data.path",
+    ),
+    (
+        {"data.source": "reasoning_gym", "reward.name": "reasoning_gym"},
+        "--data.source=reasoning_gym needs --data.task",
+    ),
+    (
+        {"data.source": "jsonl", "data.path": "x.jsonl"},
+        "--reward.name=countdown grades problems of --data.source=countdown, not of",
+    ),
+    (
+        {"rollout.group_size": 1, "algorithm.preset": "grpo"},
+        "--rollout.group_size=1 leaves nothing to compare",
+    ),
+    (
+        {"rollout.group_size": 1, "algorithm.credit": "expected"},
+        "--rollout.group_size=1 leaves nothing to compare",
+    ),
+    (
+        {
+            "train.stage": "supervised",
+            "data.source": "jsonl",
+            "data.path": "x.jsonl",
+            "reward.name": "math",
+        },
+        "--train.stage=supervised needs problems with solutions: --data.source=countdown",
+    ),
+    (
+        {"algorithm.preset": "grpo", "algorithm.credit": "expected"},
+        "--algorithm.credit belongs to --algorithm.preset=paper and contradicts "
+        "--algorithm.preset=grpo",
+    ),
+    (
+        {"algorithm.preset": "official_released", "algorithm.baseline": "mean"},
+        "--algorithm.baseline belongs to",
+    ),
+    (
+        {"algorithm.preset": "rloo", "algorithm.profile": "seeking"},
+        "--algorithm.profile=seeking belongs to",
+    ),
+    ({"data.prompt_template": "Q: {problem}\nA: x"}, "--data.prompt_template"),
+    ({"data.prompt_template": "{problem} "}, "--data.prompt_template"),
+    ({"model.path": "a\rb"}, "--model.path"),
+]
+
+
+@pytest.mark.parametrize(("values", "complaint"), BAD, ids=lambda x: str(x)[:60])
+def test_a_bad_value_is_refused_in_one_line_that_names_its_flag(values, complaint):
+    with pytest.raises(UserError) as caught:
+        from_flat(values).resolve()
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"algorithm.beta": 1.0},
+        {"algorithm.bundle_size": 30},
+        {"algorithm.bundle_size": 1},
+        {"train.minibatches": 2, "train.micro_batch_size": 120},
+        {"eval.k": (32,)},
+        {"algorithm.preset": "paper", "algorithm.credit": "expected"},
+        {"train.steps": 0},
+        {"rollout.group_size": 1},
+        {"data.source": "jsonl", "data.path": "x.jsonl", "reward.name": "my.module:reward"},
+        {"eval.temperature": 0.0},
+    ],
+    ids=str,
+)
+def test_values_on_the_border_are_allowed(values):
+    resolved = from_flat(values).resolve()
+    for name, value in values.items():
+        assert get(resolved, name) == value
+
+
+CLIP_AND_AGGREGATION = {
+    "paper": (0.2, "token_mean"),
+    "official_released": (0.2, "token_mean"),
+    "official_intended": (0.2, "token_mean"),
+    "grpo": (0.2, "sequence_mean"),  # 2402.03300 eq. 3: 1/G sum 1/|o_i| sum
+    "dr_grpo": (0.2, "constant_length"),
+    "rloo": (0.2, "sequence_mean"),
+    "dapo": (0.28, "token_mean"),  # 2503.14476: clip-higher
+}
+
+
+def test_all_presets_are_in_the_table_above():
+    assert set(SETTINGS["algorithm.preset"][0].metadata["choices"]) == set(CLIP_AND_AGGREGATION)
+
+
+@pytest.mark.parametrize("preset", CLIP_AND_AGGREGATION)
+def test_a_preset_fills_what_was_left_open_and_nothing_else(preset):
+    filled = from_flat({"algorithm.preset": preset}).resolve().algorithm
+    assert (filled.clip_high, filled.loss_aggregation) == CLIP_AND_AGGREGATION[preset]
+    credit = ("uniform", "none") if preset == "paper" else (None, None)
+    assert (filled.credit, filled.baseline) == credit
+    open_fields = ("clip_high", "loss_aggregation", "credit", "baseline")
+    for field in dataclasses.fields(AlgorithmConfig):
+        if field.name not in (*open_fields, "preset"):
+            assert getattr(filled, field.name) == field.default
+
+    given = {"algorithm.clip_high": 0.3, "algorithm.loss_aggregation": "constant_length"}
+    kept = from_flat({"algorithm.preset": preset} | given).resolve().algorithm
+    assert (kept.clip_high, kept.loss_aggregation) == (0.3, "constant_length")
+
+
+@pytest.mark.parametrize(
+    ("given", "baseline"),
+    [
+        ({"algorithm.credit": "expected"}, "leave_one_out"),
+        ({"algorithm.credit": "expected", "algorithm.baseline": "none"}, "none"),
+        ({"algorithm.credit": "uniform"}, "none"),
+        ({"algorithm.baseline": "mean"}, "mean"),
+    ],
+    ids=str,
+)
+def test_the_default_baseline_follows_the_credit(given, baseline):
+    assert from_flat(given).resolve().algorithm.baseline == baseline
+
+
+def test_derived_sizes():
+    config = from_flat(
+        {"train.minibatches": 2, "train.micro_batch_size": 40, "algorithm.bundle_size": 5}
+    ).resolve()  # 30 questions x 8 responses
+    assert (config.num_bundles, config.sequences_per_step) == (6, 240)
+    assert (config.sequences_per_update, config.micro_batches) == (120, 3)
+    supervised = from_flat({"train.stage": "supervised", "train.batch_size": 64}).resolve()
+    assert (supervised.sequences_per_update, supervised.micro_batches) == (64, 1)
+
+
+def resume(old: dict, new: dict) -> None:
+    check_resumable(to_flat(from_flat(old).resolve()), from_flat(new).resolve())
+
+
+def test_the_same_settings_and_those_that_may_change_continue():
+    resume({}, {})
+    resume({"train.steps": 10}, {"train.steps": 11})
+    for name, (field, kind) in SETTINGS.items():
+        if field.metadata["may_change"] and name != "train.steps":
+            resume({}, {name: not field.default if kind is bool else field.default + 1})
+
+
+OTHER_CHOICES = {  # where another value needs company to be valid
+    "data.source": {
+        "data.source": "reasoning_gym",
+        "data.task": "chain_sum",
+        "reward.name": "reasoning_gym",
+    },
+    "algorithm.alpha": {"algorithm.alpha": 0.25},
+    "algorithm.beta": {"algorithm.beta": 0.75},
+    "algorithm.bundle_size": {"algorithm.bundle_size": 6},
+    "train.micro_batch_size": {"train.micro_batch_size": 120},
+    "train.minibatches": {"train.minibatches": 2},
+    "data.questions_per_step": {"data.questions_per_step": 35},
+    "eval.samples": {"eval.samples": 33},
+    "data.levels": {"data.levels": ("easy",)},
+    "eval.k": {"eval.k": (1,)},
+}
+
+
+def another_value(name: str) -> dict:
+    field, kind = SETTINGS[name]
+    if name in OTHER_CHOICES:
+        return OTHER_CHOICES[name]
+    if choices := field.metadata["choices"]:
+        return {name: next(choice for choice in choices[::-1] if choice != field.default)}
+    other = {bool: lambda v: not v, int: lambda v: v + 1, str: lambda v: v + "x"}
+    return {name: other.get(kind, lambda v: (v or 0.5) * 0.9)(field.default)}
+
+
+FIXED = [name for name, (field, _) in SETTINGS.items() if not field.metadata["may_change"]]
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_any_other_setting_refuses_and_is_named(name):
+    changed = another_value(name)
+    with pytest.raises(UserError) as caught:
+        resume({}, changed)
+    shown = to_flat(from_flat(changed))[name]
+    assert str(caught.value).startswith(f"--{name} is {shown!r} but ")
+    assert "another --workdir" in str(caught.value)
+
+
+def test_fewer_steps_refuse_and_so_do_more_under_a_schedule_that_depends_on_them():
+    with pytest.raises(UserError, match=r"--train\.steps is 9 but .* was made with 10"):
+        resume({"train.steps": 10}, {"train.steps": 9})
+    cosine = {"train.schedule": "cosine"}
+    resume(cosine | {"train.steps": 10}, cosine | {"train.steps": 10})
+    with pytest.raises(UserError, match=r"--train\.steps is 11 but .* constant schedule"):
+        resume(cosine | {"train.steps": 10}, cosine | {"train.steps": 11})

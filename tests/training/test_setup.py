@@ -1,0 +1,136 @@
+"""From a configuration to the parts of a run, and one line for what cannot be."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AbstractMesh
+
+from riskpo_jax.data.problem import Problem
+from riskpo_jax.data.tokenizers import byte_tokenizer
+from riskpo_jax.errors import UserError
+from riskpo_jax.models.config import DecoderConfig
+from riskpo_jax.models.decoder import Decoder
+from riskpo_jax.models.hf import save_pretrained
+from riskpo_jax.models.partitioning import init_params
+from riskpo_jax.sharding import MESH_AXES, make_mesh
+from riskpo_jax.training import setup
+
+SHAPE = DecoderConfig(260, 8, 8, 1, 2, 1, 4, eos_token_ids=(1,))
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return init_params(Decoder(SHAPE), jax.random.key(5), make_mesh())
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory, stored):
+    """A model directory with a byte tokenizer and an end token of its own, 7."""
+    path = tmp_path_factory.mktemp("model")
+    save_pretrained(path, stored, SHAPE, generation_config={"eos_token_id": [7]})
+    byte_tokenizer().save_pretrained(path)
+    return path
+
+
+def test_a_policy_is_read_from_its_directory(make_config, directory):
+    config = make_config(
+        model__path=str(directory),
+        model__compute_dtype="bfloat16",
+        data__prompt_template="Q: {problem}",
+        data__max_prompt_length=8,
+    )
+    policy = setup.load_policy(config)
+    assert policy.eos_ids == (1, 7)  # the tokenizer's and the generation config's
+    assert policy.model.dtype == jnp.bfloat16 and policy.model.param_dtype == jnp.float32
+    prompts = policy.encode([Problem("a", "1+1", "2", "sums")])
+    assert prompts.tokens.shape == (1, 8)
+    assert policy.tokenizer.decode(prompts.tokens[0, 8 - prompts.lengths[0] :]) == "Q: 1+1"
+
+
+def test_parameters_come_from_the_directory_or_from_the_seed(make_config, directory, stored):
+    def load(**changes):
+        config = make_config(model__path=str(directory), **changes)
+        return setup.load_or_init_params(config, setup.load_policy(config), make_mesh())
+
+    pretrained, zero, one = (
+        load(),
+        load(model__init="random"),
+        load(model__init="random", seed=1),
+    )
+    for a, b in zip(jax.tree.leaves(pretrained), jax.tree.leaves(stored), strict=True):
+        assert a.dtype == jnp.float32
+        np.testing.assert_array_equal(a, b)
+    assert (zero["embedding"] != one["embedding"]).any()
+    assert (zero["embedding"] != pretrained["embedding"]).any()
+
+
+def test_no_such_directory(make_config, tmp_path):
+    config = make_config(model__path=str(tmp_path / "absent"))
+    with pytest.raises(UserError, match="--model.path=.*absent is not a directory"):
+        setup.load_policy(config)
+
+
+def test_a_tokenizer_larger_than_the_vocabulary(make_config, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(dict(SHAPE.to_hf(), vocab_size=100)))
+    byte_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="the tokenizer has 260 tokens but .* vocab_size of 100"):
+        setup.load_policy(make_config(model__path=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({"data__questions_per_step": 6, "eval__batch_size": 4}, "data.questions_per_step=6"),
+        ({"data__questions_per_step": 4, "eval__batch_size": 3}, "eval.batch_size=3"),
+        ({"data__questions_per_step": 4, "eval__batch_size": 4, "train__batch_size": 3}, None),
+    ],
+)
+def test_batches_must_divide_over_the_data_shards(monkeypatch, make_config, changes, refused):
+    mesh = AbstractMesh((2, 2, 1), MESH_AXES)
+    monkeypatch.setattr(setup, "make_mesh", lambda *sizes: mesh)
+    divided = ["data.questions_per_step", "eval.batch_size"]  # not those of the other stage
+    if refused is None:
+        assert setup.load_mesh(make_config(**changes), divided) is mesh
+    else:
+        with pytest.raises(UserError, match=f"--{refused} does not divide .* 4 data shards"):
+            setup.load_mesh(make_config(**changes), divided)
+
+
+@pytest.mark.parametrize(
+    ("changes", "updates"),
+    [
+        ({"train__epochs": 2, "train__minibatches": 4}, 24),
+        ({"train__stage": "supervised", "train__epochs": 2}, 3),  # of rollout batches only
+    ],
+)
+def test_the_cosine_schedule_ends_with_the_run(make_config, changes, updates):
+    config = make_config(
+        train__steps=3,
+        train__schedule="cosine",
+        train__warmup_steps=0,
+        train__learning_rate=1.0,
+        **changes,
+    )
+    optimizer = setup.make_optimizer(config)
+    params = {"scale": jnp.float32(0)}
+    state, moves = optimizer.init(params), []
+    for _ in range(updates + 1):
+        update, state = optimizer.update({"scale": jnp.float32(1)}, state, params)
+        moves.append(float(-update["scale"]))
+    expected = 0.5 * (1 + np.cos(np.pi * np.arange(updates + 1) / updates))
+    np.testing.assert_allclose(moves, expected, atol=1e-4)
+
+
+def test_the_first_state_follows_the_parameters(make_config, tiny_params):
+    config, mesh = make_config(algorithm__preset="official_released", seed=3), make_mesh()
+    optimizer = setup.make_optimizer(config)
+    state = setup.make_state(config, tiny_params, optimizer, mesh)
+    assert jax.tree.structure(state.params) == jax.tree.structure(tiny_params)
+    for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(tiny_params), strict=True):
+        assert a.sharding == b.sharding
+        np.testing.assert_array_equal(a, b)
+    assert state.tracker.values.shape == (19,) and int(state.tracker.step) == 0
+    assert (jax.random.wrap_key_data(state.key) == jax.random.key(3)).all()
