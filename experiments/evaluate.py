@@ -21,6 +21,7 @@ from riskpo_jax.evaluation.table import evaluation_table
 from riskpo_jax.reporting.files import replacing
 from riskpo_jax.training import setup
 
+flags.adopt_module_key_flags(experiment_flags)  # so that --help lists them
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the rows of the table.")
 
 

@@ -78,6 +78,8 @@ def run(main: Callable[[], None]) -> None:
             main()
         except UserError as error:
             sys.exit(f"error: {error}")
+        except KeyboardInterrupt:
+            sys.exit("interrupted; a run goes on from its latest checkpoint with the same command")
 
     app.run(guarded, flags_parser=_parse)
 

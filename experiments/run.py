@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 
+from absl import flags
 from rich.console import Console
 
 from experiments import flags as experiment_flags
@@ -21,6 +22,8 @@ from riskpo_jax.training import setup
 from riskpo_jax.training.loop import train
 from riskpo_jax.training.run import Run
 from riskpo_jax.training.warm_start import check_solutions
+
+flags.adopt_module_key_flags(experiment_flags)  # so that --help lists them
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Settings of the whole suite: CPU devices and strict broadcasting."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -42,3 +43,13 @@ def tiny_params(tiny_model):
     from riskpo_jax.sharding import make_mesh
 
     return init_params(tiny_model, jax.random.key(0), make_mesh())
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data files that $RISKPO_DATA names: gsm8k_train.jsonl, math500.jsonl, ..."""
+    if not os.environ.get("RISKPO_DATA"):
+        pytest.skip("RISKPO_DATA is not set: it names the folder with gsm8k_train.jsonl and others")
+    folder = Path(os.environ["RISKPO_DATA"])
+    assert folder.is_dir(), f"RISKPO_DATA={folder} is no folder"
+    return folder

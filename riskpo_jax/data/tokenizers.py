@@ -25,6 +25,7 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
     "chat_template.json",
 )
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "tokenizer.model")
 PAD, EOS, BOS, UNKNOWN = "<pad>", "<eos>", "<bos>", "<unk>"
 
 
@@ -54,6 +55,9 @@ def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
     Raises:
       UserError: there is none that loads.
     """
+    # Without these, transformers makes an empty tokenizer of the class that config.json suggests.
+    if not any((Path(directory) / name).exists() for name in _VOCABULARIES):
+        raise UserError(f"no tokenizer in {directory}: it needs {' or '.join(_VOCABULARIES)}")
     try:
         return AutoTokenizer.from_pretrained(Path(directory), local_files_only=True)
     except Exception as error:  # what the library raises depends on the broken file

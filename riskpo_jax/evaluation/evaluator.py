@@ -60,7 +60,7 @@ def evaluate(
         outcomes += grade_groups(reward, [problems[i] for i in rows], texts)
         lengths.append(rollout.lengths[:kept])
         truncated.append(rollout.truncated[:kept])
-        logprobs.append(rollout.logprobs[:kept].sum(axis=1))
+        logprobs.append(rollout.logprobs[:kept].sum(axis=1, dtype=np.float64))
     shape_PxS = (len(problems), samples)
     plain = sampling.temperature > 0 and not sampling.top_k and sampling.top_p == 1
     return EvalResult(

@@ -59,3 +59,9 @@ def test_drop_after_keeps_the_step_itself_and_all_before(tmp_path):
     store.drop_after(tmp_path, 50)
     assert [step for step in steps if store.load(tmp_path, step)] == [0, 50]
     store.drop_after(tmp_path / "absent", 50)
+
+
+def test_drop_after_leaves_other_files_alone(tmp_path):
+    (tmp_path / "notes.json").write_text("{}")
+    store.drop_after(tmp_path, 0)
+    assert (tmp_path / "notes.json").exists()

@@ -1,20 +1,13 @@
 """One step on real GSM8K rows: JSONL, byte tokens, a random model and the math grader together."""
 
-import os
-from pathlib import Path
-
 import pytest
 
 from riskpo_jax.reporting.files import read_jsonl
 from riskpo_jax.rewards.outcome import Kind
 
-ROOT = Path(__file__).parents[2]
-GSM8K = Path(os.environ.get("RISKPO_DATA", ROOT.parent / "shared" / "data")) / "gsm8k_train.jsonl"
 
-
-@pytest.mark.skipif(not GSM8K.exists(), reason=f"no {GSM8K}: set RISKPO_DATA to its folder")
-def test_a_step_on_gsm8k_counts_every_outcome(shell, tmp_path):
-    with GSM8K.open(encoding="utf-8") as lines:
+def test_a_step_on_gsm8k_counts_every_outcome(shell, shared_data, tmp_path):
+    with (shared_data / "gsm8k_train.jsonl").open(encoding="utf-8") as lines:
         rows = [next(lines) for _ in range(20)]
     (tmp_path / "gsm8k.jsonl").write_text("".join(rows), encoding="utf-8")
     workdir = tmp_path / "run"

@@ -137,7 +137,7 @@ def test_killed_and_resumed_is_bit_identical(start, shell, small_run, finished, 
     assert read_jsonl(workdir / "metrics.jsonl")[-1]["step"] == 4
     assert not (workdir / "checkpoints" / "4").exists()
 
-    with start(*command, PAUSE="0.02") as process:
+    with start(*command, PAUSE="0.01") as process:
         kill_after(process, workdir / "metrics.jsonl", step=5)
     assert process.returncode == -signal.SIGKILL
     assert 5 <= read_jsonl(workdir / "metrics.jsonl")[-1]["step"] < 8

@@ -1,6 +1,7 @@
 """From a configuration to the parts of a run, and one line for what cannot be."""
 
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from riskpo_jax.models.partitioning import init_params
 from riskpo_jax.sharding import MESH_AXES, make_mesh
 from riskpo_jax.training import setup
 
-SHAPE = DecoderConfig(260, 8, 8, 1, 2, 1, 4, eos_token_ids=(1,))
+SHAPE = DecoderConfig(260, 8, 8, 1, 2, 1, 4, max_position_embeddings=64, eos_token_ids=(5,))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_a_policy_is_read_from_its_directory(make_config, directory):
         data__max_prompt_length=8,
     )
     policy = setup.load_policy(config)
-    assert policy.eos_ids == (1, 7)  # the tokenizer's and the generation config's
+    assert policy.eos_ids == (1, 5, 7)  # the tokenizer's, config.json's, generation_config.json's
     assert policy.model.dtype == jnp.bfloat16 and policy.model.param_dtype == jnp.float32
     prompts = policy.encode([Problem("a", "1+1", "2", "sums")])
     assert prompts.tokens.shape == (1, 8)
@@ -78,6 +79,48 @@ def test_a_tokenizer_larger_than_the_vocabulary(make_config, tmp_path):
     byte_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(UserError, match="the tokenizer has 260 tokens but .* vocab_size of 100"):
         setup.load_policy(make_config(model__path=str(tmp_path)))
+
+
+def test_sequences_longer_than_the_model_can_place(make_config, directory):
+    config = make_config(model__path=str(directory), rollout__max_response_length=60)
+    with pytest.raises(UserError, match="=5 and .*=60 exceed .*max_position_embeddings of 64"):
+        setup.load_policy(config)
+
+
+def test_a_broken_generation_config(make_config, directory, tmp_path):
+    shutil.copytree(directory, tmp_path / "model")
+    (tmp_path / "model" / "generation_config.json").write_text("{")
+    with pytest.raises(UserError, match="generation_config.json is not valid JSON"):
+        setup.load_policy(make_config(model__path=str(tmp_path / "model")))
+
+
+def test_weights_are_checked_unless_they_are_drawn(make_config, directory, tmp_path):
+    shutil.copytree(directory, tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    path = {"model__path": str(tmp_path / "model")}
+    with pytest.raises(UserError, match="safetensors"):
+        setup.load_policy(make_config(**path))
+    setup.load_policy(make_config(model__init="random", **path))
+
+
+def test_the_evaluation_set_leaves_out_and_counts_what_does_not_fit(
+    make_config, directory, tmp_path
+):
+    lines = [{"id": str(n), "problem": "1" * n, "answer": "1"} for n in (2, 9, 3)]
+    file = tmp_path / "eval.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    names = {
+        "model__path": str(directory),
+        "data__source": "jsonl",
+        "data__path": str(file),
+        "reward__name": "math",
+    }
+    config = make_config(data__eval_path=str(file), **names)
+    policy = setup.load_policy(config)
+    eval_set, skipped = setup.load_eval_set(config, policy)
+    assert skipped == 1 and [problem.id for problem in eval_set.problems] == ["2", "3"]
+    np.testing.assert_array_equal(eval_set.prompts.lengths, [2, 3])
+    assert setup.load_eval_set(make_config(**names), policy) == (None, 0)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ import pytest
 from riskpo_jax.training.advantages import make_advantage_fn
 from riskpo_jax.training.optimizer import adamw
 from riskpo_jax.training.state import Purpose, purpose_key
-from riskpo_jax.training.train_step import shuffled_minibatches
-from riskpo_jax.types import TrainBatch
+from riskpo_jax.training.train_step import shuffled_minibatches, to_train_batch
 
 N, P, R, G = 16, 5, 8, 4
 ADAM = adamw(
@@ -98,18 +97,6 @@ def advantages_of(config, state, rewards):
 
 def minus(a, b):
     return jax.tree.map(jnp.subtract, a, b)
-
-
-def train_batch(experience, advantages):
-    prompts, rollout = experience.prompts, experience.rollout
-    return TrainBatch(
-        prompt_tokens=jnp.repeat(prompts.tokens, G, axis=0),
-        prompt_lengths=jnp.repeat(prompts.lengths, G),
-        response_tokens=rollout.tokens,
-        response_lengths=rollout.lengths,
-        behaviour_logprobs=rollout.logprobs,
-        advantages=jnp.asarray(advantages),
-    )
 
 
 REGULARISED = {"algorithm__kl_coef": 0.3, "algorithm__entropy_coef": 0.1}
@@ -227,7 +214,8 @@ def test_the_order_of_questions_and_responses_does_not_matter(
 
 
 def test_each_epoch_deals_every_sequence_once(experience):
-    batch = train_batch(experience, np.arange(N, dtype=np.float32))
+    numbers = jnp.arange(N, dtype=jnp.float32).reshape(-1, G)
+    batch = to_train_batch(experience.prompts, experience.rollout, numbers)
     dealt = shuffled_minibatches(jax.random.key(0), batch, minibatches=2, epochs=3)
     assert dealt.advantages.shape == (6, 8)
     epochs = np.asarray(dealt.advantages, int).reshape(3, N)

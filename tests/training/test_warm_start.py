@@ -7,7 +7,7 @@ from riskpo_jax.data.problem import Problem
 from riskpo_jax.data.tokenizers import byte_tokenizer
 from riskpo_jax.errors import UserError
 from riskpo_jax.training.setup import Policy
-from riskpo_jax.training.warm_start import solutions_batch
+from riskpo_jax.training.warm_start import check_solutions, solutions_batch
 
 TOKENIZER = byte_tokenizer()
 
@@ -45,3 +45,10 @@ def test_a_problem_without_a_solution(policy):
 def test_a_solution_that_does_not_fit_with_its_end(policy):
     with pytest.raises(UserError, match="say-1 has 9 tokens: raise --rollout.max_response_length"):
         solutions_batch(policy, [problem("1", solution="12345678")])
+
+
+def test_limits_that_are_too_low_show_before_the_run(policy):
+    source = [problem("1", solution="2"), problem("2", solution="12345678")]
+    check_solutions(policy, source, count=1)
+    with pytest.raises(UserError, match="say-2 has 9 tokens"):
+        check_solutions(policy, source)
