@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import jax
@@ -15,7 +16,8 @@ METRIC = "pass@1"
 
 
 def _score(metrics: dict[str, float]) -> float:
-    return metrics[METRIC]
+    """What was not evaluated is never the best."""
+    return metrics.get(METRIC, -math.inf)
 
 
 class Checkpoints:
@@ -26,7 +28,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, keep_last: int = 1, keep_best: int = 0):
-        best = BestN(get_metric_fn=_score, n=keep_best, keep_checkpoints_without_metrics=False)
+        best = BestN(get_metric_fn=_score, n=keep_best)
         self._directory = directory
         self._manager = ocp.CheckpointManager(
             directory.absolute(),
@@ -42,7 +44,8 @@ class Checkpoints:
 
     def save(self, state: TrainState, step: int, pass_at_1: float | None) -> None:
         """Starts writing `state`; one that was evaluated competes for best by mean pass@1."""
-        metrics = None if pass_at_1 is None else {METRIC: pass_at_1}
+        # Not None: Orbax would warn at every step without an evaluation.
+        metrics = {} if pass_at_1 is None else {METRIC: pass_at_1}
         self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
 
     def restore(self, like: TrainState, step: int | None = None) -> TrainState:

@@ -10,7 +10,7 @@ SCRIPT = """
     from riskpo_jax.config import from_flat
     from riskpo_jax.models.config import DecoderConfig
     from riskpo_jax.models.decoder import Decoder
-    from riskpo_jax.models.partitioning import init_params
+    from riskpo_jax.models.partitioning import abstract_params, init_params, param_shardings
     from riskpo_jax.rollout.sampler import Sampler
     from riskpo_jax.rollout.sampling import SamplingParams
     from riskpo_jax.sharding import batch_sharding, make_mesh
@@ -29,18 +29,18 @@ SCRIPT = """
     optimizer = optax.sgd(0.05, momentum=0.9)
     rng = np.random.default_rng(0)
     host = Prompts(rng.integers(0, 23, (8, 5)).astype(np.int32), np.int32(np.arange(8) % 5 + 1))
+    host_params = jax.device_get(init_params(model, jax.random.key(0), make_mesh(8)))
     rewards = rng.integers(0, 2, (8, 2)).astype(np.float32)
 
     def one_step(*sizes):
         mesh = make_mesh(*sizes, devices=jax.devices()[: np.prod(sizes)])
-        params = init_params(model, jax.random.key(0), mesh)
+        params = jax.device_put(host_params, param_shardings(abstract_params(model), mesh))
         state = make_state(config, params, optimizer, mesh)
         trees = map(jax.tree.leaves, (params, state.params, state.opt_state))
         for p, q, m in zip(*trees, strict=True):
             assert p.sharding == q.sharding == m.sharding and m.shape == p.shape
         for leaf in jax.tree.leaves((state.tracker, state.key, state.step)):
             assert leaf.sharding.is_fully_replicated and leaf.sharding.mesh == mesh
-        start = jax.device_get(state.params)
         sampler = Sampler(model, mesh, 6, (3, 11))
         prompts = sampler.place(host)
         rollout = sampler(state.params, jax.random.key(1), prompts, 2, SamplingParams())
@@ -49,9 +49,9 @@ SCRIPT = """
         state, metrics = jax.jit(make_train_step(config, model, optimizer), donate_argnums=0)(
             state, prompts, rollout, jax.device_put(rewards, batch_sharding(mesh)), None
         )
-        moved = jax.tree.map(np.subtract, start, jax.device_get(state.params))
+        moved = jax.tree.map(np.subtract, host_params, jax.device_get(state.params))
         return {
-            "start": start, "rollout": drawn, "moved": moved,
+            "rollout": drawn, "moved": moved,
             "metrics": jax.device_get(metrics), "tracker": jax.device_get(state.tracker),
         }
 
