@@ -13,6 +13,7 @@ from pathlib import Path
 from absl import app, flags, logging
 
 from riskpo_jax import config as config_lib
+from riskpo_jax.config_rules import resolve
 from riskpo_jax.errors import UserError
 
 
@@ -41,7 +42,7 @@ def config_from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> config_lib
         if typing.get_origin(kind) is tuple:
             value = _parse_list(name, value, typing.get_args(kind)[0])
         values[name] = value
-    return config_lib.from_flat(values).resolve()
+    return resolve(config_lib.from_flat(values))
 
 
 def as_flagfile(config: config_lib.Config) -> str:

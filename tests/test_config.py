@@ -16,6 +16,7 @@ from riskpo_jax.config import (
     leaves,
     to_flat,
 )
+from riskpo_jax.config_rules import resolve
 from riskpo_jax.errors import UserError
 
 SETTINGS = {name: (field, kind) for name, field, kind in leaves()}
@@ -51,8 +52,8 @@ def test_flat_names_there_and_back(values):
 
 
 def test_defaults_are_valid_and_resolving_twice_changes_nothing():
-    resolved = Config().resolve()
-    assert resolved.resolve() == resolved
+    resolved = resolve(Config())
+    assert resolve(resolved) == resolved
 
 
 def test_an_unknown_name_is_refused():
@@ -160,7 +161,7 @@ BAD = [
 @pytest.mark.parametrize(("values", "complaint"), BAD, ids=lambda x: str(x)[:60])
 def test_a_bad_value_is_refused_in_one_line_that_names_its_flag(values, complaint):
     with pytest.raises(UserError) as caught:
-        from_flat(values).resolve()
+        resolve(from_flat(values))
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -182,7 +183,7 @@ def test_a_bad_value_is_refused_in_one_line_that_names_its_flag(values, complain
     ids=str,
 )
 def test_values_on_the_border_are_allowed(values):
-    resolved = from_flat(values).resolve()
+    resolved = resolve(from_flat(values))
     for name, value in values.items():
         assert get(resolved, name) == value
 
@@ -204,7 +205,7 @@ def test_all_presets_are_in_the_table_above():
 
 @pytest.mark.parametrize("preset", CLIP_AND_AGGREGATION)
 def test_a_preset_fills_what_was_left_open_and_nothing_else(preset):
-    filled = from_flat({"algorithm.preset": preset}).resolve().algorithm
+    filled = resolve(from_flat({"algorithm.preset": preset})).algorithm
     assert (filled.clip_high, filled.loss_aggregation) == CLIP_AND_AGGREGATION[preset]
     credit = ("uniform", "none") if preset == "paper" else (None, None)
     assert (filled.credit, filled.baseline) == credit
@@ -214,7 +215,7 @@ def test_a_preset_fills_what_was_left_open_and_nothing_else(preset):
             assert getattr(filled, field.name) == field.default
 
     given = {"algorithm.clip_high": 0.3, "algorithm.loss_aggregation": "constant_length"}
-    kept = from_flat({"algorithm.preset": preset} | given).resolve().algorithm
+    kept = resolve(from_flat({"algorithm.preset": preset} | given)).algorithm
     assert (kept.clip_high, kept.loss_aggregation) == (0.3, "constant_length")
 
 
@@ -229,21 +230,23 @@ def test_a_preset_fills_what_was_left_open_and_nothing_else(preset):
     ids=str,
 )
 def test_the_default_baseline_follows_the_credit(given, baseline):
-    assert from_flat(given).resolve().algorithm.baseline == baseline
+    assert resolve(from_flat(given)).algorithm.baseline == baseline
 
 
 def test_derived_sizes():
-    config = from_flat(
-        {"train.minibatches": 2, "train.micro_batch_size": 40, "algorithm.bundle_size": 5}
-    ).resolve()  # 30 questions x 8 responses
+    config = resolve(
+        from_flat(
+            {"train.minibatches": 2, "train.micro_batch_size": 40, "algorithm.bundle_size": 5}
+        )
+    )  # 30 questions x 8 responses
     assert (config.num_bundles, config.sequences_per_step) == (6, 240)
     assert (config.sequences_per_update, config.micro_batches) == (120, 3)
-    supervised = from_flat({"train.stage": "supervised", "train.batch_size": 64}).resolve()
+    supervised = resolve(from_flat({"train.stage": "supervised", "train.batch_size": 64}))
     assert (supervised.sequences_per_update, supervised.micro_batches) == (64, 1)
 
 
 def resume(old: dict, new: dict) -> None:
-    check_resumable(to_flat(from_flat(old).resolve()), from_flat(new).resolve())
+    check_resumable(to_flat(resolve(from_flat(old))), resolve(from_flat(new)))
 
 
 def test_the_same_settings_and_those_that_may_change_continue():

@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "types": set(),
     "masked": set(),
     "config": {"errors"},
+    "config_rules": {"errors", "config"},
     "algorithms": GROUND,
     "reporting": {"errors", "config"},
     "sharding": {"errors"},

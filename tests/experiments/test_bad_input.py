@@ -9,6 +9,7 @@ from safetensors.numpy import load_file, save_file
 from experiments import evaluate, run
 from experiments import flags as experiment_flags
 from riskpo_jax.config import from_flat
+from riskpo_jax.config_rules import resolve
 from riskpo_jax.reporting.run_dir import RunDir
 
 REACHED_DEVICES = 99
@@ -193,7 +194,7 @@ def test_a_prompt_over_the_limit_is_counted_or_refused(call, refused, jsonl_task
 
 
 def test_a_workdir_made_with_other_settings(refused, call, task, tmp_path):
-    config = from_flat({"train.steps": 5, "algorithm.omega": 0.5}).resolve()
+    config = resolve(from_flat({"train.steps": 5, "algorithm.omega": 0.5}))
     RunDir(tmp_path / "run").claim(config, experiment_flags.as_flagfile(config))
     recorded = f"--flagfile={tmp_path / 'run' / 'run.flags'}"
     workdir, model = task[0], task[1]

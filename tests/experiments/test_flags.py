@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from experiments import flags as experiment_flags
 from riskpo_jax.config import Config, from_flat, leaves
+from riskpo_jax.config_rules import resolve
 from riskpo_jax.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +33,7 @@ def test_every_setting_is_a_flag_with_its_default_and_help():
     values = parse()
     for name, field, _ in leaves():
         assert values[name].help.endswith(field.metadata["help"])  # absl prefixes the choices
-    assert configured() == Config().resolve()
+    assert configured() == resolve(Config())
 
 
 def test_flags_set_what_they_name_and_the_last_one_wins():

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from riskpo_jax.config import from_flat, to_flat
+from riskpo_jax.config_rules import resolve
 from riskpo_jax.errors import UserError
 from riskpo_jax.reporting import run_dir
 from riskpo_jax.reporting.files import read_jsonl
@@ -13,7 +14,7 @@ from riskpo_jax.reporting.run_dir import RunDir, RunFiles, read_config
 
 def make_config(**changes):
     quiet = {"report.tensorboard": False}
-    return from_flat(quiet | {k.replace("__", "."): v for k, v in changes.items()}).resolve()
+    return resolve(from_flat(quiet | {k.replace("__", "."): v for k, v in changes.items()}))
 
 
 def contents(folder):

@@ -10,6 +10,7 @@ import pytest
 
 from riskpo_jax.algorithms import quantiles
 from riskpo_jax.config import from_flat
+from riskpo_jax.config_rules import resolve
 from riskpo_jax.rollout.sampler import Sampler
 from riskpo_jax.rollout.sampling import SamplingParams
 from riskpo_jax.sharding import make_mesh
@@ -32,7 +33,7 @@ SIZES = {
 
 @functools.cache
 def _make_config(items):
-    return from_flat(SIZES | dict(items)).resolve()
+    return resolve(from_flat(SIZES | dict(items)))
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import textwrap
 SCRIPT = """
     import jax, numpy as np, optax
     from riskpo_jax.config import from_flat
+    from riskpo_jax.config_rules import resolve
     from riskpo_jax.models.config import DecoderConfig
     from riskpo_jax.models.decoder import Decoder
     from riskpo_jax.models.partitioning import abstract_params, init_params, param_shardings
@@ -20,11 +21,11 @@ SCRIPT = """
 
     jax.config.update("jax_numpy_rank_promotion", "raise")
     assert jax.device_count() == 8
-    config = from_flat({
+    config = resolve(from_flat({
         "data.questions_per_step": 8, "algorithm.bundle_size": 2, "rollout.group_size": 2,
         "rollout.max_response_length": 6, "train.micro_batch_size": 8,
         "train.epochs": 2, "eval.samples": 1, "eval.k": (1,),
-    }).resolve()
+    }))
     model = Decoder(DecoderConfig(23, 32, 40, 2, 4, 2, 8, initializer_range=0.3))
     optimizer = optax.sgd(0.05, momentum=0.9)
     rng = np.random.default_rng(0)

@@ -1,0 +1,193 @@
+"""What makes a configuration whole and consistent: presets filled in, values and combinations checked."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from riskpo_jax.config import AlgorithmConfig, Config, get, leaves
+from riskpo_jax.errors import UserError
+
+
+def resolve(config: Config) -> Config:
+    """The configuration with the preset's choices filled in, checked for contradictions.
+
+    Raises:
+      UserError: a value out of range or two settings that contradict each other, by flag name.
+    """
+    _check_choices(config)
+    resolved = dataclasses.replace(config, algorithm=_fill_preset(config.algorithm))
+    _check_ranges(resolved)
+    _check_batches(resolved)
+    _check_algorithm(resolved)
+    _check_sources(resolved)
+    return resolved
+
+
+_PRESET_DEFAULTS = {
+    "paper": {"clip_high": 0.2, "loss_aggregation": "token_mean", "credit": "uniform"},
+    "official_released": {"clip_high": 0.2, "loss_aggregation": "token_mean"},
+    "official_intended": {"clip_high": 0.2, "loss_aggregation": "token_mean"},
+    "grpo": {"clip_high": 0.2, "loss_aggregation": "sequence_mean"},
+    "dr_grpo": {"clip_high": 0.2, "loss_aggregation": "constant_length"},
+    "rloo": {"clip_high": 0.2, "loss_aggregation": "sequence_mean"},
+    "dapo": {"clip_high": 0.28, "loss_aggregation": "token_mean"},
+}
+
+
+def _fill_preset(algorithm: AlgorithmConfig) -> AlgorithmConfig:
+    defaults = dict(_PRESET_DEFAULTS[algorithm.preset])
+    if algorithm.preset == "paper":
+        credit = algorithm.credit or defaults["credit"]
+        defaults["baseline"] = "leave_one_out" if credit == "expected" else "none"
+    unset = {k: v for k, v in defaults.items() if getattr(algorithm, k) is None}
+    return dataclasses.replace(algorithm, **unset)
+
+
+def _check_choices(config: Config) -> None:
+    for name, field, _ in leaves():
+        value, choices = get(config, name), field.metadata["choices"]
+        if choices and value is not None and value not in choices:
+            raise UserError(f"--{name}={value!r} is not one of {', '.join(choices)}")
+
+
+_AT_LEAST_ONE = (
+    "data.size",
+    "data.max_prompt_length",
+    "data.questions_per_step",
+    "data.max_number",
+    "data.max_target",
+    "rollout.group_size",
+    "rollout.max_response_length",
+    "algorithm.bundle_size",
+    "train.epochs",
+    "train.minibatches",
+    "train.batch_size",
+    "eval.problems",
+    "eval.samples",
+    "eval.batch_size",
+    "checkpoint.every",
+    "checkpoint.keep_last",
+    "report.samples_every",
+)
+_POSITIVE = (
+    "rollout.temperature",
+    "train.learning_rate",
+    "train.max_grad_norm",
+    "train.adam_eps",
+    "algorithm.tracker_step_size",
+    "algorithm.tracker_tau",
+)
+_NOT_NEGATIVE = (
+    "seed",
+    "rollout.top_k",
+    "eval.top_k",
+    "eval.temperature",
+    "eval.every",
+    "train.steps",
+    "train.warmup_steps",
+    "train.weight_decay",
+    "train.micro_batch_size",
+    "algorithm.omega",
+    "algorithm.clip_low",
+    "algorithm.clip_high",
+    "algorithm.kl_coef",
+    "algorithm.entropy_coef",
+    "algorithm.tracker_power",
+    "checkpoint.keep_best",
+    "report.samples",
+)
+
+
+def _check_ranges(config: Config) -> None:
+    texts = [name for name, _, _ in leaves() if isinstance(get(config, name), str)]
+    for names, holds, rule in (
+        (_AT_LEAST_ONE, lambda v: v >= 1, "at least 1"),
+        (_POSITIVE, lambda v: v > 0, "greater than 0"),
+        (_NOT_NEGATIVE, lambda v: v >= 0, "at least 0"),
+        (("rollout.top_p", "eval.top_p"), lambda v: 0 < v <= 1, "in (0, 1]"),
+        (("train.adam_b1", "train.adam_b2"), lambda v: 0 <= v < 1, "in [0, 1)"),
+        (("eval.k",), lambda v: len(v) and min(v) >= 1, "a list of numbers of at least 1"),
+        (("data.levels",), len, "a list of at least one level"),
+        (("seed",), lambda v: v < 2**32, "less than 2^32"),
+        # What else a text holds, run.flags could not give back.
+        (texts, _fits_a_flagfile, r"one line with no space at its end (a prompt template has \n)"),
+    ):
+        for name in names:
+            if not holds(get(config, name)):
+                raise UserError(f"--{name}={get(config, name)!r} must be {rule}")
+
+
+def _fits_a_flagfile(text: str) -> bool:
+    return text == text.rstrip() and not set("\r\n") & set(text)
+
+
+def _check_batches(config: Config) -> None:
+    data, algorithm, train, evaluation = config.data, config.algorithm, config.train, config.eval
+    if data.questions_per_step % algorithm.bundle_size:
+        raise UserError(
+            f"--algorithm.bundle_size={algorithm.bundle_size} does not divide "
+            f"--data.questions_per_step={data.questions_per_step}"
+        )
+    if config.sequences_per_step % train.minibatches:
+        raise UserError(
+            f"--train.minibatches={train.minibatches} does not divide the "
+            f"{config.sequences_per_step} sequences of a step (questions_per_step x group_size)"
+        )
+    if train.micro_batch_size and config.sequences_per_update % train.micro_batch_size:
+        raise UserError(
+            f"--train.micro_batch_size={train.micro_batch_size} does not divide the "
+            f"{config.sequences_per_update} sequences of an update"
+        )
+    if max(evaluation.k) > evaluation.samples:
+        raise UserError(
+            f"--eval.k={','.join(map(str, evaluation.k))} asks for more than "
+            f"--eval.samples={evaluation.samples} responses"
+        )
+
+
+def _check_algorithm(config: Config) -> None:
+    algorithm = config.algorithm
+    if not 0 < algorithm.alpha < algorithm.beta <= 1:
+        raise UserError(
+            f"--algorithm.alpha={algorithm.alpha} and --algorithm.beta={algorithm.beta} must satisfy "
+            "0 < alpha < beta <= 1"
+        )
+    if algorithm.preset != "paper":
+        for name in ("credit", "baseline"):
+            if getattr(algorithm, name) is not None:
+                raise UserError(
+                    f"--algorithm.{name} belongs to --algorithm.preset=paper and contradicts "
+                    f"--algorithm.preset={algorithm.preset}"
+                )
+        if algorithm.profile != "averse":
+            raise UserError(
+                f"--algorithm.profile={algorithm.profile} belongs to --algorithm.preset=paper and "
+                f"contradicts --algorithm.preset={algorithm.preset}"
+            )
+    relative = algorithm.preset in ("grpo", "dr_grpo", "rloo", "dapo") or (
+        algorithm.credit == "expected" and algorithm.baseline != "none"
+    )
+    if relative and config.rollout.group_size < 2 and config.train.stage == "rl":
+        raise UserError(
+            "--rollout.group_size=1 leaves nothing to compare a response with: all advantages would "
+            "be 0 under this preset, credit and baseline"
+        )
+
+
+def _check_sources(config: Config) -> None:
+    data = config.data
+    if data.source == "jsonl" and not data.path:
+        raise UserError("--data.source=jsonl needs --data.path, a file of problems")
+    if data.source == "reasoning_gym" and not data.task:
+        raise UserError("--data.source=reasoning_gym needs --data.task, such as chain_sum")
+    for name in ("countdown", "reasoning_gym"):
+        if config.reward.name == name != data.source:
+            raise UserError(
+                f"--reward.name={name} grades problems of --data.source={name}, not of "
+                f"--data.source={data.source}: choose another reward"
+            )
+    if config.train.stage == "supervised" and data.source != "countdown":
+        raise UserError(
+            f"--train.stage=supervised needs problems with solutions: --data.source=countdown, not "
+            f"{data.source}"
+        )
