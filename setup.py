@@ -16,6 +16,7 @@ setup(
     install_requires=[
         "absl-py>=2.1",
         "flax>=0.12",
+        "jinja2>=3.1",
         "jax>=0.10",
         "math-verify>=0.8",
         "matplotlib>=3.9",
