@@ -1,33 +1,44 @@
 """Evaluates a model: `python -m experiments.evaluate --flagfile=F --model.path=DIR [--output=FILE]`.
 
-For the policy of a run: `--flagfile=RUN/run.flags --model.path=RUN/model`. The weights are always
-those of the directory: --model.init says how a run began.
+For the policy of a run: `--flagfile=RUN/run.flags --model.path=RUN/model`, or a checkpoint of it:
+`--flagfile=RUN/run.flags --workdir=RUN --step=N`. The weights are never drawn at random: --model.init
+says how a run began.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import flags
+from jax.sharding import Mesh
 from rich.console import Console
 
 from experiments import flags as experiment_flags
+from riskpo_jax.config import Config
 from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation.table import evaluation_table
 from riskpo_jax.reporting.files import replacing
+from riskpo_jax.reporting.run_dir import RunDir
 from riskpo_jax.training import setup
+from riskpo_jax.training.checkpoints import Checkpoints
 
 flags.adopt_module_key_flags(experiment_flags)  # so that --help lists them
+_STEP = flags.DEFINE_integer("step", None, "Checkpoint of --workdir to evaluate, not --model.path.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the rows of the table.")
 
 
 def main() -> None:
     config = experiment_flags.config_from_flags()
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, init="pretrained"))
+    if _STEP.value is None:
+        config = dataclasses.replace(
+            config, model=dataclasses.replace(config.model, init="pretrained")
+        )
     output = Path(_OUTPUT.value) if _OUTPUT.value else None
     if output and not output.parent.is_dir():
         raise UserError(f"--output={output}: there is no folder {output.parent}")
@@ -45,15 +56,30 @@ def main() -> None:
         setup.make_sampler(config, policy, mesh),
         reward,
         eval_set,
-        setup.load_or_init_params(config, policy, mesh),
+        load_params(config, policy, mesh),
         key_data,
-        step=0,
+        step=_STEP.value or 0,
     )
     Console().print(evaluation_table(result, config.eval.k))
     if output:
         rows = [_without_nan(row) for row in result.summary(config.eval.k)]
         with replacing(output) as aside:
             aside.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def load_params(config: Config, policy: setup.Policy, mesh: Mesh) -> Any:
+    """The weights of --model.path, or of the checkpoint that --workdir and --step name.
+
+    Raises:
+      UserError: no such checkpoint, or one of other settings.
+    """
+    params = setup.load_or_init_params(config, policy, mesh)
+    if _STEP.value is None:
+        return params
+    directory = RunDir(experiment_flags.required_path(experiment_flags.WORKDIR))
+    state = setup.make_state(config, params, setup.make_optimizer(config), mesh)
+    with contextlib.closing(Checkpoints(directory.existing_checkpoints())) as checkpoints:
+        return checkpoints.restore(like=state, step=_STEP.value).params
 
 
 def _without_nan(row: dict) -> dict:

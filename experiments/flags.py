@@ -89,7 +89,8 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        sys.exit("error: " + str(error).removeprefix("ERROR:: ").replace("\n", " "))
+        hint = "; paths are relative to the current folder" if "flagfile" in str(error) else ""
+        sys.exit("error: " + str(error).removeprefix("ERROR:: ").replace("\n", " ") + hint)
 
 
 def _parse_list(name: str, words: list[str], item: type) -> tuple:

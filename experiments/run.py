@@ -11,12 +11,14 @@ from experiments import flags as experiment_flags
 from riskpo_jax.config import Config, get
 from riskpo_jax.data.loader import Loader
 from riskpo_jax.data.sources import make_train_source
+from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation import store
 from riskpo_jax.evaluation.table import comparison_table, evaluation_table
 from riskpo_jax.reporting.files import read_jsonl
 from riskpo_jax.reporting.plots import plot_run
 from riskpo_jax.reporting.run_dir import RunDir
 from riskpo_jax.reporting.writers import require_wandb
+from riskpo_jax.rewards.grading import grade_one
 from riskpo_jax.rewards.outcome import Kind
 from riskpo_jax.training import setup
 from riskpo_jax.training.loop import train
@@ -49,6 +51,11 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
         batch = "data.questions_per_step"
         source, skipped = policy.fitting(source)
         print_skipped(console, config, skipped, "training")
+    if len(source) < get(config, batch):
+        raise UserError(
+            f"--{batch}={get(config, batch)} exceeds the {len(source)} training problems: lower it"
+        )
+    grade_one(reward, "", source[0])  # does it return outcomes?
     eval_set, skipped = setup.load_eval_set(config, policy)
     print_skipped(console, config, skipped, "evaluation")
     mesh = setup.load_mesh(config, [batch, "eval.batch_size"] if eval_set else [batch])

@@ -30,7 +30,10 @@ class JsonlSource:
             lines = self.path.read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise UserError(f"cannot read the problems in {self.path}: {reason}") from error
+            raise UserError(
+                f"cannot read the problems in {self.path} ({reason}): give a file with --data.path or "
+                "--data.eval_path"
+            ) from error
         self._problems = [
             _problem(line, f"{self.path}:{number}", dataset)
             for number, line in enumerate(lines, start=1)

@@ -44,7 +44,7 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str, chat: bool = Fa
     if chat:
         if not tokenizer.chat_template:
             raise UserError(
-                "the tokenizer has no chat template: turn chat prompts off or add a template"
+                "the tokenizer has no chat template: give --data.chat=false or add a template"
             )
         messages = [{"role": "user", "content": text}]
         rendered = tokenizer.apply_chat_template(

@@ -22,9 +22,7 @@ def evaluation_table(result: EvalResult, ks: Sequence[int]) -> Table:
     """
     size = result.samples
     columns = ["n", *(f"pass@{k}" for k in ks), f"avg@{size}", f"maj@{size}", "length", "trunc."]
-    table = _table(
-        f"{result.dataset} at step {result.step}, {size} samples a problem (%, 95% interval)"
-    )
+    table = _table(f"{result.dataset}, {size} samples a problem (%, 95% interval)")
     table.add_column("level")
     for column in columns:
         table.add_column(column, justify="right", overflow="fold")

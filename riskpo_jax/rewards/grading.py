@@ -19,16 +19,22 @@ def grade_groups(
     """Outcomes[Q][G] of N = Q * G responses, those of one problem next to each other.
 
     Raises:
-      UserError: the reward returns something else than an `Outcome`.
+      UserError: the reward returns something else than an `Outcome`, or fails on every response.
     """
     group_size = len(responses) // len(problems)
-    return [
+    outcomes = [
         [
             grade_one(reward, text, problem)
             for text in responses[q * group_size : (q + 1) * group_size]
         ]
         for q, problem in enumerate(problems)
     ]
+    if all(outcome.kind is Kind.ERROR for group in outcomes for outcome in group):
+        raise UserError(
+            f"the reward failed on all {len(responses)} responses of a batch (see the warnings above): "
+            "mend it, the run goes on from its latest checkpoint"
+        )
+    return outcomes
 
 
 def grade_one(reward: Reward, response: str, problem: Problem) -> Outcome:
@@ -51,7 +57,12 @@ def grade_one(reward: Reward, response: str, problem: Problem) -> Outcome:
             f"the reward returned {outcome!r:.60} for problem {problem.id}: it must return a "
             "riskpo_jax.rewards.outcome.Outcome"
         )
-    return outcome if math.isfinite(outcome.score) else Outcome(Kind.ERROR, 0.0, outcome.answer)
+    if not math.isfinite(outcome.score):
+        logging.log_first_n(
+            logging.WARNING, "the reward scored %s on problem %s", 3, outcome.score, problem.id
+        )
+        return Outcome(Kind.ERROR, 0.0, outcome.answer)
+    return outcome
 
 
 def outcome_fractions(outcomes: Sequence[Sequence[Outcome]]) -> dict[str, float]:

@@ -31,7 +31,9 @@ def get_reward(name: str) -> Reward:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # a user's module can fail in any way
-        raise UserError(f"reward {name!r}: cannot import {module_name}: {error}") from error
+        raise UserError(
+            f"reward {name!r}: cannot import {module_name} ({error}): check the name and PYTHONPATH"
+        ) from error
     reward = getattr(module, function_name, None)
     if not callable(reward):
         raise UserError(f"reward {name!r}: {module_name} has no function {function_name!r}")

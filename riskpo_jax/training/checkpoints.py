@@ -56,7 +56,10 @@ class Checkpoints:
         """
         step = self.latest_step() if step is None else step
         if step not in self._manager.all_steps():
-            raise UserError(f"{self._directory} holds no checkpoint of step {step}")
+            steps = ", ".join(map(str, sorted(self._manager.all_steps()))) or "none"
+            raise UserError(
+                f"{self._directory} holds no checkpoint of step {step}; its steps are: {steps}"
+            )
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
             return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))

@@ -43,6 +43,7 @@ def train(run: Run) -> None:
         if checkpoints.latest_step() is not None:
             state = checkpoints.restore(like=state)
         start, last = int(state.step), config.train.steps
+        announce_resumption(run, start)
         with recording(run, start) as (files, progress):
             evaluate_if_due(run, state, start, files, progress)
             for step in range(start + 1, last + 1):
@@ -56,6 +57,17 @@ def train(run: Run) -> None:
                 if result or step % checkpoint.every == 0 or step == last:
                     checkpoints.save(state, step, result and mean_pass_at_1(result))
     save_model(run, state.params)
+
+
+def announce_resumption(run: Run, start: int) -> None:
+    """Says where a run that was begun before goes on."""
+    if start:
+        run.console.print(f"continuing after step {start}", highlight=False)
+    elif (run.directory.path / "metrics.jsonl").exists():
+        every = run.config.checkpoint.every
+        run.console.print(
+            f"no checkpoint yet (--checkpoint.every={every}): starting over", highlight=False
+        )
 
 
 @contextlib.contextmanager

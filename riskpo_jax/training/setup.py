@@ -76,7 +76,10 @@ def load_policy(config: Config) -> Policy:
     """
     directory = Path(config.model.path)
     if not directory.is_dir():
-        raise UserError(f"--model.path={directory} is not a directory with a Hugging Face model")
+        raise UserError(
+            f"--model.path={directory} is not a directory: give one with config.json, tokenizer and "
+            "safetensors"
+        )
     decoder_config = DecoderConfig.from_directory(directory)
     tokenizer = load_tokenizer(directory)
     if len(tokenizer) > decoder_config.vocab_size:

@@ -40,6 +40,7 @@ def task(model_directory, tmp_path):
         f"--model.path={model_directory}",
         "--data.prompt_template={numbers}={target}:",
         "--data.size=10",
+        "--data.questions_per_step=5",
         "--eval.problems=2",
     ]
 
@@ -57,6 +58,8 @@ def jsonl_task(byte_model_directory, tmp_path):
             "--data.source=jsonl",
             f"--data.path={tmp_path / 'problems.jsonl'}",
             "--data.max_prompt_length=8",
+            "--data.questions_per_step=1",
+            "--algorithm.bundle_size=1",
             "--reward.name=math",
         ]
 
@@ -175,7 +178,7 @@ def test_a_bad_line_is_named_by_file_and_number(refused, jsonl_task, tmp_path, b
 def test_an_empty_or_missing_file_and_nothing_to_evaluate(refused, jsonl_task, tmp_path):
     assert "problems.jsonl holds no problems" in refused(run, *jsonl_task())
     missing = f"--data.path={tmp_path / 'nowhere.jsonl'}"
-    assert "nowhere.jsonl: No such file" in refused(run, *jsonl_task(), missing)
+    assert "nowhere.jsonl (No such file" in refused(run, *jsonl_task(), missing)
     assert "--data.eval_path" in refused(evaluate, *jsonl_task(GOOD_LINE))
 
 
@@ -191,6 +194,11 @@ def test_a_prompt_over_the_limit_is_counted_or_refused(call, refused, jsonl_task
 
     message = refused(run, *jsonl_task(long))
     assert "none of the 1 problems" in message and "--data.max_prompt_length" in message
+
+
+def test_more_questions_a_step_than_there_are(refused, jsonl_task):
+    message = refused(run, *jsonl_task(GOOD_LINE), "--data.questions_per_step=2")
+    assert "--data.questions_per_step=2 exceeds the 1 training problems" in message
 
 
 def test_a_workdir_made_with_other_settings(refused, call, task, tmp_path):

@@ -31,6 +31,20 @@ def test_the_model_of_a_run_evaluates_to_the_run_s_last_rows(shell, finished, tm
     assert len(last) == 4 and "pass@4" in done.stdout and "easy" in done.stdout
 
 
+def test_a_checkpoint_of_a_run_evaluates_to_the_run_s_rows(shell, finished, tmp_path):
+    output = tmp_path / "rows.json"
+    recorded = f"--flagfile={finished / 'run.flags'}"
+    done = shell(
+        "experiments.evaluate", recorded, f"--workdir={finished}", "--step=8", f"--output={output}"
+    )
+    assert done.returncode == 0, done.stderr
+    assert strict(output.read_text()) == [
+        row for row in read_jsonl(finished / "eval.jsonl") if row["step"] == 8
+    ]
+    done = shell("experiments.evaluate", recorded, f"--workdir={finished}", "--step=7")
+    assert done.returncode == 1 and "holds no checkpoint of step 7; its steps are:" in done.stderr
+
+
 def test_what_was_not_measured_is_null(call, monkeypatch, model_directory, tmp_path):
     """Greedy decoding has no entropy; the rows are strict JSON all the same."""
     shape_PxS = (1, 2)

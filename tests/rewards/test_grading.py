@@ -43,3 +43,14 @@ def test_a_score_that_is_no_number_is_an_error(score):
 def test_a_reward_must_return_an_outcome():
     with pytest.raises(UserError, match="returned 1.0 for problem 2.*Outcome"):
         grade_one(lambda *_: 1.0, "x", PROBLEMS[2])
+
+
+def test_a_reward_that_fails_on_a_whole_batch_ends_the_run():
+    def broken(response: str, problem: Problem) -> Outcome:
+        if response != "good":
+            raise ValueError("no")
+        return verdict(True)
+
+    with pytest.raises(UserError, match="failed on all 3 responses of a batch"):
+        grade_groups(broken, PROBLEMS, ["a", "b", "c"])
+    assert grade_groups(broken, PROBLEMS, ["a", "b", "good"])[2][0].correct
