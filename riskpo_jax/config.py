@@ -244,10 +244,6 @@ class Config:
     report: ReportConfig = ReportConfig()
 
     @property
-    def num_bundles(self) -> int:
-        return self.data.questions_per_step // self.algorithm.bundle_size
-
-    @property
     def sequences_per_step(self) -> int:
         return self.data.questions_per_step * self.rollout.group_size
 
