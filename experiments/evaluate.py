@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation.table import evaluation_table
 from riskpo_jax.reporting.files import replacing
 from riskpo_jax.reporting.run_dir import RunDir
+from riskpo_jax.reporting.writers import strict_json
 from riskpo_jax.training import setup
 from riskpo_jax.training.checkpoints import Checkpoints
 
@@ -34,6 +34,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the rows of the tab
 
 
 def main() -> None:
+    console = Console()
     config = experiment_flags.config_from_flags()
     if _STEP.value is None:
         config = dataclasses.replace(
@@ -45,8 +46,7 @@ def main() -> None:
     policy = setup.load_policy(config)
     reward = setup.load_reward(config)
     eval_set, skipped = setup.load_eval_set(config, policy)
-    if skipped:
-        print(f"skipped {skipped} problems whose prompt is too long (--data.max_prompt_length)")
+    setup.print_skipped(console, config, skipped, "evaluation")
     if eval_set is None:
         raise UserError("there is nothing to evaluate on: give --data.eval_path")
     mesh = setup.load_mesh(config, ["eval.batch_size"])
@@ -60,9 +60,9 @@ def main() -> None:
         key_data,
         step=_STEP.value or 0,
     )
-    Console().print(evaluation_table(result, config.eval.k))
+    console.print(evaluation_table(result, config.eval.k))
     if output:
-        rows = [_without_nan(row) for row in result.summary(config.eval.k)]
+        rows = strict_json(result.summary(config.eval.k))
         with replacing(output) as aside:
             aside.write_text(json.dumps(rows, indent=1) + "\n")
 
@@ -80,14 +80,6 @@ def load_params(config: Config, policy: setup.Policy, mesh: Mesh) -> Any:
     state = setup.make_state(config, params, setup.make_optimizer(config), mesh)
     with contextlib.closing(Checkpoints(directory.existing_checkpoints())) as checkpoints:
         return checkpoints.restore(like=state, step=_STEP.value).params
-
-
-def _without_nan(row: dict) -> dict:
-    """What was not measured as null, as in eval.jsonl: JSON has no NaN."""
-    return {
-        key: None if isinstance(value, float) and math.isnan(value) else value
-        for key, value in row.items()
-    }
 
 
 if __name__ == "__main__":

@@ -50,14 +50,14 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
     else:
         batch = "data.questions_per_step"
         source, skipped = policy.fitting(source)
-        print_skipped(console, config, skipped, "training")
+        setup.print_skipped(console, config, skipped, "training")
     if len(source) < get(config, batch):
         raise UserError(
             f"--{batch}={get(config, batch)} exceeds the {len(source)} training problems: lower it"
         )
     grade_one(reward, "", source[0])  # does it return outcomes?
     eval_set, skipped = setup.load_eval_set(config, policy)
-    print_skipped(console, config, skipped, "evaluation")
+    setup.print_skipped(console, config, skipped, "evaluation")
     mesh = setup.load_mesh(config, [batch, "eval.batch_size"] if eval_set else [batch])
     directory.claim(config, experiment_flags.as_flagfile(config))
     return Run(
@@ -111,16 +111,6 @@ def step_time_split(rows: list[dict]) -> str:
     parts = ("rollout", "reward", "update")
     medians = [statistics.median(row[f"time/{part}_s"] for row in rows) for part in parts]
     return ", ".join(f"{part} {s:.3f} s" for part, s in zip(parts, medians, strict=True))
-
-
-def print_skipped(console: Console, config: Config, skipped: int, split: str) -> None:
-    if skipped:
-        console.print(
-            f"skipped {skipped} {split} problems whose prompt is longer than "
-            f"--data.max_prompt_length={config.data.max_prompt_length} tokens",
-            soft_wrap=True,
-            highlight=False,
-        )
 
 
 if __name__ == "__main__":

@@ -8,9 +8,8 @@ from riskpo_jax.data.jsonl import JsonlSource
 from riskpo_jax.data.problem import Source, Subset
 from riskpo_jax.data.reasoning_gym import ReasoningGymSource, without
 
-EVALUATION_SEED = (
-    1_000_003  # of procedural evaluation sets: the same problems for every training seed
-)
+# Of procedural evaluation sets: the same problems for every training seed.
+EVALUATION_SEED = 1_000_003
 
 
 def make_train_source(config: Config) -> Source:

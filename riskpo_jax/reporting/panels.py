@@ -82,7 +82,7 @@ def step_time(ax: Axes, run: RunData) -> bool:
     if not recorded or not rows:
         return False
     split = [Series.of(rows, key) for key in recorded]
-    labels, colours = zip(*(parts[key] for key in recorded), strict=False)
+    labels, colours = zip(*(parts[key] for key in recorded), strict=True)
     seconds = np.stack([series.values for series in split])
     steps = split[0].steps
     areas = ax.stackplot(

@@ -57,7 +57,7 @@ class JsonlWriter:
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         rest = {key: value for key, value in values.items() if key != "step"}
-        line = json.dumps(_strict({"step": step, **rest}), allow_nan=False)
+        line = json.dumps(strict_json({"step": step, **rest}), allow_nan=False)
         self._file.write(line + "\n")
         self._file.flush()
 
@@ -155,24 +155,24 @@ class WandbWriter:
         self._run.finish()
 
 
-def _strict(value: Any) -> Any:
-    """`value` as what strict JSON can hold."""
+def strict_json(value: Any) -> Any:
+    """`value` as what strict JSON can hold: NaN and infinity become null."""
     if isinstance(value, Mapping):
-        return {str(key): _strict(item) for key, item in value.items()}
+        return {str(key): strict_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
+        return [strict_json(item) for item in value]
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if not hasattr(value, "tolist"):  # neither a NumPy nor a JAX value
         raise TypeError(f"a {type(value).__name__} cannot be written as JSON")
-    return _strict(np.asarray(value).tolist())
+    return strict_json(np.asarray(value).tolist())
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     """The finite numbers among `values`, without `step`."""
-    plain = _strict(values)
+    plain = strict_json(values)
     return {
         key: float(value)
         for key, value in plain.items()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import threading
 from functools import lru_cache
+from string import whitespace
 
 from math_verify import LatexExtractionConfig, parse, verify
 from math_verify.errors import TimeoutException
@@ -30,7 +31,6 @@ _THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\})(?=\d{3}(?!\d))")
 _LOOSE_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
 _EQUALS = re.compile(r"(?<![\\<>!:=])=(?!=)")
 _NAME = re.compile(r"[A-Za-z\\][A-Za-z\\ ]*(?:_\{?\w+\}?)?'?(?:\(\s*\w+(?:\s*,\s*\w+)*\s*\))?")
-_DELIMITERS = re.compile(r"^[\s$*]*(?:\\\()?|(?:\\\))?[\s$*.]*$")
 _SEVERAL = re.compile(r",|;|\\\\|\b(?:and|or)\b")
 
 
@@ -72,7 +72,13 @@ def final_answer(response: str) -> str | None:
     if boxed is None:
         closings = _CLOSING.findall(response)
         boxed = closings[-1].partition(". ")[0] if closings else None
-    return boxed and _DELIMITERS.sub("", boxed).strip()
+    return boxed and _without_delimiters(boxed)
+
+
+def _without_delimiters(answer: str) -> str:
+    """Linear in the length: a model may write a megabyte of asterisks."""
+    answer = answer.lstrip(whitespace + "$*").removeprefix("\\(")
+    return answer.rstrip(whitespace + "$*.").removesuffix("\\)").strip()
 
 
 def normalise(answer: str) -> str:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
+from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
 from riskpo_jax.algorithms import quantiles
@@ -115,6 +116,17 @@ def load_eval_set(config: Config, policy: Policy) -> tuple[EvalSet | None, int]:
     source, skipped = policy.fitting(source)
     problems = [source[i] for i in range(len(source))]
     return EvalSet(problems[0].dataset, problems, policy.encode(problems)), skipped
+
+
+def print_skipped(console: Console, config: Config, skipped: int, split: str) -> None:
+    """Says how many problems of a split `Policy.fitting` left out."""
+    if skipped:
+        console.print(
+            f"skipped {skipped} {split} problems whose prompt is longer than "
+            f"--data.max_prompt_length={config.data.max_prompt_length} tokens",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def load_reward(config: Config) -> Reward:

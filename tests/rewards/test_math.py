@@ -102,6 +102,12 @@ def test_delimiters_do_not_hide_an_equation():
     assert grade("the answer is **12**.", "12").correct
 
 
+@pytest.mark.parametrize("filler", ["*", "$", " ", "."])
+def test_a_megabyte_of_delimiters_ends(filler):
+    """In quadratic time this would take hours."""
+    assert grade("\\boxed{x" + filler * 10**6 + "x}", "5").kind is Kind.WRONG
+
+
 def test_normal_form():
     same = ["1,234", "1{,}234", r"1\,234", "$1234$", "1234.", r"\text{1234}", r" \left 1234"]
     assert {normalise(answer) for answer in same} == {"1234"}
