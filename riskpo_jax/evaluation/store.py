@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from riskpo_jax.evaluation.result import EvalResult
-from riskpo_jax.reporting.files import replacing
+from riskpo_jax.files import replacing
 
 
 def path_of(directory: Path, step: int) -> Path:

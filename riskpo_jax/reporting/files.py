@@ -1,26 +1,12 @@
-"""Files that a kill cannot leave half-written, and JSON lines read back."""
+"""JSON lines read back, up to where a kill cut them off."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from riskpo_jax.errors import UserError
-
-
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a path beside `path`; renames it to `path` on success, removes it on failure."""
-    path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield aside
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def read_jsonl(path: str | os.PathLike) -> list[dict]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from riskpo_jax.errors import UserError
+from riskpo_jax.files import replacing
 from riskpo_jax.reporting import panels
-from riskpo_jax.reporting.files import replacing
 from riskpo_jax.reporting.run_data import RunData
 
 Panel = Callable[..., bool]

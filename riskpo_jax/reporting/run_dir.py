@@ -7,7 +7,7 @@ from pathlib import Path
 
 from riskpo_jax.config import Config, check_resumable, to_flat
 from riskpo_jax.errors import UserError
-from riskpo_jax.reporting.files import replacing
+from riskpo_jax.files import replacing
 from riskpo_jax.reporting.writers import (
     JsonlWriter,
     MetricWriter,
@@ -27,6 +27,7 @@ class RunDir:
         self.checkpoints = self.path / "checkpoints"
         self.evaluations = self.path / "evaluations"
         self.model = self.path / "model"
+        self.adapter = self.path / "adapter"
 
     def check(self, config: Config) -> None:
         """Whether a run of `config` may begin or go on here; writes nothing.

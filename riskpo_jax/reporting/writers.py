@@ -17,7 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from riskpo_jax.errors import UserError
-from riskpo_jax.reporting.files import read_jsonl, replacing
+from riskpo_jax.files import replacing
+from riskpo_jax.reporting.files import read_jsonl
 
 
 class Writer(Protocol):

@@ -1,23 +1,9 @@
-"""Renamed when whole, gone when not."""
+"""Every finished line, or an error with its number."""
 
 import pytest
 
 from riskpo_jax.errors import UserError
-from riskpo_jax.reporting.files import read_jsonl, replacing
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-    with pytest.raises(RuntimeError), replacing(path) as aside:
-        aside.write_text("half")
-        assert path.read_text() == "old"
-        raise RuntimeError
-    assert path.read_text() == "old"
-    with replacing(path) as aside:
-        aside.write_text("new")
-    assert path.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [path]
+from riskpo_jax.reporting.files import read_jsonl
 
 
 def test_read_jsonl_leaves_out_an_unfinished_line(tmp_path):

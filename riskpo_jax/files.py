@@ -1,0 +1,44 @@
+"""Files and folders that a kill cannot leave half-written: made beside their place, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a path beside `path`; renames it to `path` on success, removes it on failure."""
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield aside
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields an empty folder beside `path`, which takes its place on success and goes on failure.
+
+    The old folder goes with everything in it. A link stays, and what it points to is replaced. Two
+    renames cannot be one: a kill between them leaves the old folder as `.NAME.old` beside the new
+    `.NAME.tmp`; the next call clears both away. For one writer at a time.
+    """
+    path = Path(path).resolve()
+    aside, old = (path.with_name(f".{path.name}.{end}") for end in ("tmp", "old"))
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        shutil.rmtree(old, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path, old)
+        os.rename(aside, path)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
