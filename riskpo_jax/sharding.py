@@ -24,6 +24,7 @@ LOGICAL_RULES = (
     ("kv_heads", "tensor"),
     ("mlp", "tensor"),
     ("head_dim", None),
+    ("rank", None),
     ("layers", None),
 )
 

@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from riskpo_jax.errors import UserError
-
-MODEL_TYPES = ("qwen2",)
-ACTIVATIONS = ("silu",)
-ROPE_TYPES = ("default",)
+from riskpo_jax.models import families
+from riskpo_jax.models.config_json import JsonObject
+from riskpo_jax.models.families import FAMILIES
+from riskpo_jax.models.rope import Llama3Scaling
 
 
 @dataclass(frozen=True)
 class DecoderConfig:
     """Sizes and constants of a pre-norm decoder with grouped-query attention, RoPE and SwiGLU.
 
-    `num_heads` query heads share `num_kv_heads` key-value heads; all have `head_dim` features.
+    `num_heads` query heads share `num_kv_heads` key-value heads; all have `head_dim` features, and
+    with `qk_norm` each query and key is normalised. The biases are those of the q, k and v
+    projections, of the output projection, and of the three feed-forward matrices.
     `eos_token_ids` and the two ids after it are only carried between directories.
     """
 
@@ -31,9 +33,13 @@ class DecoderConfig:
     num_kv_heads: int
     head_dim: int
     rope_theta: float = 10_000.0
+    rope_scaling: Llama3Scaling | None = None
     rms_norm_eps: float = 1e-6
     tie_embeddings: bool = False
     qkv_bias: bool = True
+    o_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: bool = False
     max_position_embeddings: int = 32_768
     initializer_range: float = 0.02
     model_type: str = "qwen2"
@@ -55,7 +61,7 @@ class DecoderConfig:
         file = Path(path) / "config.json"
         try:
             mapping = json.loads(file.read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"{file} does not exist; give a Hugging Face model directory") from None
         except ValueError as error:
             raise UserError(
@@ -71,46 +77,48 @@ class DecoderConfig:
 
         Raises UserError for a missing key and for every setting that this decoder does not compute.
         """
-
-        def need(key: str) -> Any:
-            if mapping.get(key) is None:
-                raise UserError(f"{where}: missing key {key!r}")
-            return mapping[key]
-
-        _refuse_unless(where, "model_type", need("model_type"), MODEL_TYPES)
-        _refuse_unless(where, "hidden_act", mapping.get("hidden_act", "silu"), ACTIVATIONS)
-        _refuse_unsupported(mapping, where)
-        num_heads = need("num_attention_heads")
-        values = {
-            "vocab_size": need("vocab_size"),
-            "hidden_size": need("hidden_size"),
-            "intermediate_size": need("intermediate_size"),
-            "num_layers": need("num_hidden_layers"),
+        config = JsonObject(mapping, where)
+        model_type = config.need("model_type", str)
+        config.allow("model_type", model_type, tuple(FAMILIES))
+        family = FAMILIES[model_type]
+        families.refuse_unsupported(config, family)
+        hidden_size, num_heads = config.size("hidden_size"), config.size("num_attention_heads")
+        rope_theta, rope_scaling = families.read_rope(config)
+        fields = {
+            "vocab_size": config.size("vocab_size"),
+            "hidden_size": hidden_size,
+            "intermediate_size": config.size("intermediate_size"),
+            "num_layers": config.size("num_hidden_layers"),
             "num_heads": num_heads,
-            "num_kv_heads": mapping.get("num_key_value_heads") or num_heads,
-            "head_dim": mapping.get("head_dim") or need("hidden_size") // num_heads,
-            "rope_theta": float(_rope_theta(mapping, where)),
-            "rms_norm_eps": float(need("rms_norm_eps")),
-            "tie_embeddings": bool(mapping.get("tie_word_embeddings", False)),
-            "max_position_embeddings": need("max_position_embeddings"),
-            "initializer_range": float(mapping.get("initializer_range", 0.02)),
-            "eos_token_ids": _as_tuple(mapping.get("eos_token_id")),
-            "bos_token_id": mapping.get("bos_token_id"),
-            "pad_token_id": mapping.get("pad_token_id"),
+            "num_kv_heads": config.size("num_key_value_heads"),
+            "head_dim": config.size("head_dim", family.head_dim or hidden_size // num_heads),
+            "rope_theta": rope_theta,
+            "rope_scaling": rope_scaling,
+            "rms_norm_eps": config.need("rms_norm_eps", float),
+            "tie_embeddings": config.get("tie_word_embeddings", bool, False),
+            "qk_norm": family.qk_norm,
+            **family.read_biases(config),
+            "max_position_embeddings": config.size("max_position_embeddings"),
+            "initializer_range": config.get("initializer_range", float, 0.02),
+            "model_type": model_type,
+            "eos_token_ids": config.ids("eos_token_id"),
+            "bos_token_id": config.get("bos_token_id", int),
+            "pad_token_id": config.get("pad_token_id", int),
         }
         try:
-            return cls(**values)
+            return cls(**fields)
         except UserError as error:
-            raise UserError(f"{where}: {error}") from None
+            raise config.error(str(error)) from None
 
     def to_hf(self) -> dict[str, Any]:
         """The dictionary that transformers reads back as the same model.
 
-        `rope_theta` is written in both places: transformers 5 reads `rope_parameters`, 4 the other.
+        RoPE is written in both places: transformers 5 reads `rope_parameters`, 4 the others. Raises
+        UserError for a combination of options that the `model_type` cannot express.
         """
-        eos = self.eos_token_ids
-        return {
-            "architectures": ["Qwen2ForCausalLM"],
+        eos, family = self.eos_token_ids, FAMILIES[self.model_type]
+        mapping = {
+            "architectures": [family.architecture],
             "model_type": self.model_type,
             "vocab_size": self.vocab_size,
             "hidden_size": self.hidden_size,
@@ -121,50 +129,17 @@ class DecoderConfig:
             "head_dim": self.head_dim,
             "hidden_act": "silu",
             "rms_norm_eps": self.rms_norm_eps,
-            "rope_theta": self.rope_theta,
-            "rope_parameters": {"rope_theta": self.rope_theta, "rope_type": "default"},
+            **families.write_rope(self.rope_theta, self.rope_scaling),
             "max_position_embeddings": self.max_position_embeddings,
             "initializer_range": self.initializer_range,
             "tie_word_embeddings": self.tie_embeddings,
             "use_sliding_window": False,
+            **family.write_biases(self.o_bias, self.mlp_bias),
             "attention_dropout": 0.0,
             "eos_token_id": list(eos) if len(eos) > 1 else (eos[0] if eos else None),
             "bos_token_id": self.bos_token_id,
             "pad_token_id": self.pad_token_id,
         }
-
-
-def _refuse_unless(where: str, key: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UserError(
-            f"{where}: {key} = {value!r} is not supported; allowed: {', '.join(allowed)}"
-        )
-
-
-def _refuse_unsupported(mapping: Mapping[str, Any], where: str) -> None:
-    if mapping.get("use_sliding_window"):
-        raise UserError(f"{where}: use_sliding_window = true is not supported; allowed: false")
-    for layer_type in mapping.get("layer_types") or ():
-        _refuse_unless(where, "layer_types", layer_type, ("full_attention",))
-    if mapping.get("quantization_config"):
-        raise UserError(
-            f"{where}: quantization_config is not supported; save the model unquantized"
-        )
-
-
-def _rope_theta(mapping: Mapping[str, Any], where: str) -> float:
-    """The RoPE base, from `rope_parameters` (transformers 5) or the top level (older)."""
-    for key in ("rope_parameters", "rope_scaling"):
-        rope = mapping.get(key) or {}
-        rope_type = rope.get("rope_type", rope.get("type", "default"))
-        _refuse_unless(where, f"{key}.rope_type", rope_type, ROPE_TYPES)
-    theta = (mapping.get("rope_parameters") or {}).get("rope_theta", mapping.get("rope_theta"))
-    if theta is None:
-        raise UserError(f"{where}: missing key 'rope_theta' (or rope_parameters.rope_theta)")
-    return theta
-
-
-def _as_tuple(ids: int | list[int] | None) -> tuple[int, ...]:
-    if ids is None:
-        return ()
-    return tuple(ids) if isinstance(ids, (list, tuple)) else (ids,)
+        if DecoderConfig.from_hf(mapping, "config.json") != self:
+            raise UserError(f"no {family.architecture} has the options of {self}")
+        return mapping

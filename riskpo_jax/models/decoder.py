@@ -1,4 +1,4 @@
-"""A decoder-only transformer: Qwen2 (2407.10671) in Flax Linen.
+"""A decoder-only transformer in Flax Linen: Qwen2 (2407.10671), Qwen3 (2505.09388), Llama 3 (2407.21783).
 
 Letters: B rows, T query tokens, S slots attended to, M model width, H query heads, K key-value
 heads, G = H / K queries a key, D features a head, F feed-forward width, V vocabulary.
@@ -10,24 +10,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from riskpo_jax.models import kv_cache
+from riskpo_jax.models import kv_cache, rope
+from riskpo_jax.models import lora as lora_lib
 from riskpo_jax.models.config import DecoderConfig
 from riskpo_jax.models.kv_cache import KVCache
+from riskpo_jax.models.lora import Lora
 
-
-def rope_angles(positions_BxT: jax.Array, head_dim: int, theta: float) -> jax.Array:
-    """float32[B, T, D/2]: the angle of pair i is position * theta^(-2i/D) (RoPE, 2104.09864)."""
-    frequencies = theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
-    return positions_BxT[:, :, None].astype(jnp.float32) * frequencies[None, None, :]
-
-
-def rotate(x_BxTxHxD: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
-    """Rotates the pairs (i, i + D/2), the convention of the Hugging Face weights.
-
-    cos, sin: float32[B, T, 1, D/2].
-    """
-    a, b = jnp.split(x_BxTxHxD.astype(jnp.float32), 2, axis=-1)
-    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], -1).astype(x_BxTxHxD.dtype)
+Axes = tuple[tuple[str, int], ...]  # logical name and size of each
 
 
 def attend(q_BxTxHxD: jax.Array, k_BxSxKxD: jax.Array, v_BxSxKxD: jax.Array, mask_BxTxS: jax.Array):
@@ -53,14 +42,15 @@ def attend(q_BxTxHxD: jax.Array, k_BxSxKxD: jax.Array, v_BxSxKxD: jax.Array, mas
 
 
 class RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + eps) * scale, in float32 (1910.07467)."""
+    """x / sqrt(mean(x^2) + eps) * scale over the last axis, in float32 (1910.07467)."""
 
     eps: float
     param_dtype: jnp.dtype
+    axis: str = "embed"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        init = nn.with_logical_partitioning(nn.initializers.ones, ("embed",))
+        init = nn.with_logical_partitioning(nn.initializers.ones, (self.axis,))
         scale = self.param("scale", init, x.shape[-1:], self.param_dtype).astype(jnp.float32)
         y = x.astype(jnp.float32)
         y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + self.eps)
@@ -68,20 +58,34 @@ class RMSNorm(nn.Module):
 
 
 class _Block(nn.Module):
-    """What attention and feed-forward share: the config and how a parameter is declared."""
+    """What attention and feed-forward share: the config and the linear map."""
 
     config: DecoderConfig
     dtype: jnp.dtype
     param_dtype: jnp.dtype
+    lora: Lora | None
 
-    def weight(self, name: str, shape: tuple[int, ...], axes: tuple[str, ...]) -> jax.Array:
-        init = nn.initializers.normal(self.config.initializer_range)
-        init = nn.with_logical_partitioning(init, axes)
-        return self.param(name, init, shape, self.param_dtype).astype(self.dtype)
+    def linear(
+        self, name: str, x: jax.Array, inputs: Axes, outputs: Axes, bias: bool = False
+    ) -> jax.Array:
+        """x W + b over the last `inputs` axes of x, and the low-rank update where it is adapted."""
+        normal = nn.initializers.normal(self.config.initializer_range)
+        n, zeros = len(inputs), nn.initializers.zeros
+        y = jnp.tensordot(x, self.weight(name, normal, inputs + outputs), n)
+        if bias:
+            b = self.weight(f"{name}_bias", zeros, outputs)
+            y = y + b.reshape((1,) * (y.ndim - b.ndim) + b.shape)
+        if self.lora and name in self.lora.matrices:
+            rank = (("rank", self.lora.rank),)
+            a = self.weight(name + lora_lib.A, lora_lib.init_a, inputs + rank, jnp.float32)
+            b = self.weight(name + lora_lib.B, zeros, rank + outputs, jnp.float32)
+            y = y + self.lora.scale * jnp.tensordot(jnp.tensordot(x, a, n), b, 1)
+        return y
 
-    def bias(self, name: str, shape: tuple[int, ...], axes: tuple[str, ...]) -> jax.Array:
-        init = nn.with_logical_partitioning(nn.initializers.zeros, axes)
-        return self.param(name, init, shape, self.param_dtype).astype(self.dtype)
+    def weight(self, name: str, init, axes: Axes, dtype: jnp.dtype | None = None) -> jax.Array:
+        names, shape = zip(*axes, strict=True)
+        init = nn.with_logical_partitioning(init, names)
+        return self.param(name, init, shape, dtype or self.param_dtype).astype(self.dtype)
 
 
 class Attention(_Block):
@@ -90,24 +94,20 @@ class Attention(_Block):
     @nn.compact
     def __call__(self, x_BxTxM, layer, cos, sin, mask_BxTxS, cache: KVCache | None):
         c = self.config
-
-        def project(name: str, heads: int, axis: str) -> jax.Array:
-            shape, axes = (c.hidden_size, heads, c.head_dim), ("embed", axis, "head_dim")
-            y = jnp.einsum("btm,mhd->bthd", x_BxTxM, self.weight(name, shape, axes))
-            if c.qkv_bias:
-                y = y + self.bias(f"{name}_bias", shape[1:], axes[1:])[None, None]
-            return y
-
-        q = rotate(project("q", c.num_heads, "heads"), cos, sin)
-        k = rotate(project("k", c.num_kv_heads, "kv_heads"), cos, sin)
-        v = project("v", c.num_kv_heads, "kv_heads")
+        model, head = (("embed", c.hidden_size),), ("head_dim", c.head_dim)
+        query_heads, key_heads = ("heads", c.num_heads), ("kv_heads", c.num_kv_heads)
+        q = self.linear("q", x_BxTxM, model, (query_heads, head), c.qkv_bias)
+        k = self.linear("k", x_BxTxM, model, (key_heads, head), c.qkv_bias)
+        v = self.linear("v", x_BxTxM, model, (key_heads, head), c.qkv_bias)
+        if c.qk_norm:
+            q = RMSNorm(c.rms_norm_eps, self.param_dtype, "head_dim", name="q_norm")(q)
+            k = RMSNorm(c.rms_norm_eps, self.param_dtype, "head_dim", name="k_norm")(k)
+        q, k = rope.rotate(q, cos, sin), rope.rotate(k, cos, sin)
         if cache is not None:
             cache = kv_cache.write(cache, layer, k, v)
             k, v = (x.astype(self.dtype) for x in kv_cache.read(cache, layer))
         y = attend(q, k, v, mask_BxTxS)
-        shape = (c.num_heads, c.head_dim, c.hidden_size)
-        o = self.weight("o", shape, ("heads", "head_dim", "embed"))
-        return jnp.einsum("bthd,hdm->btm", y, o), cache
+        return self.linear("o", y, (query_heads, head), model, c.o_bias), cache
 
 
 class FeedForward(_Block):
@@ -115,12 +115,15 @@ class FeedForward(_Block):
 
     @nn.compact
     def __call__(self, x_BxTxM: jax.Array) -> jax.Array:
-        M, F = self.config.hidden_size, self.config.intermediate_size
-        gate = self.weight("gate", (M, F), ("embed", "mlp"))
-        up = self.weight("up", (M, F), ("embed", "mlp"))
-        down = self.weight("down", (F, M), ("mlp", "embed"))
-        x = x_BxTxM.reshape(-1, M)  # XLA's CPU backward pass of a 3-D product takes twice the time
-        return ((jax.nn.silu(x @ gate) * (x @ up)) @ down).reshape(x_BxTxM.shape)
+        c = self.config
+        model, inner = (("embed", c.hidden_size),), (("mlp", c.intermediate_size),)
+        # Two axes only: XLA's gradient of a 3-D product takes twice the time on a CPU.
+        x = x_BxTxM.reshape(-1, c.hidden_size)
+        gate = self.linear("gate", x, model, inner, c.mlp_bias)
+        up = self.linear("up", x, model, inner, c.mlp_bias)
+        return self.linear("down", jax.nn.silu(gate) * up, inner, model, c.mlp_bias).reshape(
+            x_BxTxM.shape
+        )
 
 
 class Layer(_Block):
@@ -129,7 +132,7 @@ class Layer(_Block):
     @nn.compact
     def __call__(self, carry, layer, cos, sin, mask_BxTxS):
         x_BxTxM, cache = carry
-        block = (self.config, self.dtype, self.param_dtype)
+        block = (self.config, self.dtype, self.param_dtype, self.lora)
         norm = (self.config.rms_norm_eps, self.param_dtype)
         y, cache = Attention(*block, name="attention")(
             RMSNorm(*norm, name="attention_norm")(x_BxTxM), layer, cos, sin, mask_BxTxS, cache
@@ -143,13 +146,15 @@ class Decoder(nn.Module):
     """The whole model. Parameters of the layers are stacked on a leading axis.
 
     dtype: of the matrix products (norms, softmax and logits are float32). param_dtype: of the
-    parameters it initialises. remat: recompute each layer in the backward pass.
+    parameters it initialises; adapters are float32. remat: recompute each layer in the backward
+    pass. lora: the adapters that every layer has beside its own parameters.
     """
 
     config: DecoderConfig
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
     remat: bool = False
+    lora: Lora | None = None
 
     def setup(self):
         c = self.config
@@ -168,7 +173,7 @@ class Decoder(nn.Module):
             length=c.num_layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
-        self.layers = stack(c, self.dtype, self.param_dtype)
+        self.layers = stack(c, self.dtype, self.param_dtype, self.lora)
         self.final_norm = RMSNorm(c.rms_norm_eps, self.param_dtype)
 
     def __call__(
@@ -184,7 +189,8 @@ class Decoder(nn.Module):
         tokens are written at slots index..index+T and S is the number of the cache's slots.
         """
         c = self.config
-        angles = rope_angles(positions_BxT, c.head_dim, c.rope_theta)[:, :, None]
+        frequencies = rope.frequencies(c.head_dim, c.rope_theta, c.rope_scaling)
+        angles = rope.angles(positions_BxT, frequencies)[:, :, None]
         x_BxTxM = jnp.take(self.embedding, tokens_BxT, axis=0).astype(self.dtype)
         (x_BxTxM, cache), _ = self.layers(
             (x_BxTxM, cache), jnp.arange(c.num_layers), jnp.cos(angles), jnp.sin(angles), mask_BxTxS

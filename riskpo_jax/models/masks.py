@@ -32,3 +32,20 @@ def causal(
     slots = jnp.arange(valid_NxS.shape[1])
     asking_T = start + jnp.arange(valid_NxS.shape[1] if queries is None else queries)
     return valid_NxS[:, None, :] & (slots[None, :] <= asking_T[:, None])[None]
+
+
+def packed(segments_BxT: jax.Array) -> jax.Array:
+    """bool[B, T, T]: `causal` for rows of several sequences, each of which sees only itself.
+
+    segments: int, the same number for all tokens of a sequence, 0 for padding.
+    """
+    slots = jnp.arange(segments_BxT.shape[1])
+    same_BxTxT = segments_BxT[:, :, None] == segments_BxT[:, None, :]
+    return same_BxTxT & (segments_BxT > 0)[:, None, :] & (slots[None, :] <= slots[:, None])[None]
+
+
+def positions_from_segments(segments_BxT: jax.Array) -> jax.Array:
+    """int32[B, T]: the number of tokens before each slot in its own run of equal segments."""
+    slots = jnp.arange(segments_BxT.shape[1], dtype=jnp.int32)[None, :]
+    begins = jnp.diff(segments_BxT, axis=1, prepend=-1) != 0
+    return slots - jax.lax.cummax(jnp.where(begins, slots, 0), axis=1)

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from riskpo_jax.models import kv_cache, masks
 from riskpo_jax.models.config import DecoderConfig
 from riskpo_jax.models.decoder import Decoder
-from riskpo_jax.models.partitioning import init_params
+from riskpo_jax.models.lora import Lora, split
+from riskpo_jax.models.partitioning import abstract_params, init_params
 from riskpo_jax.sharding import make_mesh
 
 
@@ -28,6 +30,14 @@ def _random_params(config: DecoderConfig, seed: int = 0) -> Any:
     params = init_params(Decoder(config), jax.random.key(seed), make_mesh())
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda x: x + 0.3 * rng.standard_normal(x.shape, np.float32), params)
+
+
+def _random_adapters(config: DecoderConfig, lora: Lora, seed: int = 1) -> Any:
+    """Adapters whose updates are as large as the weights: B is not 0 as it is at the start."""
+    abstract = nn.unbox(abstract_params(Decoder(config, lora=lora)))
+    rng = np.random.default_rng(seed)
+    _, adapters = split(abstract)
+    return jax.tree.map(lambda x: 0.3 * rng.standard_normal(x.shape, np.float32), adapters)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -72,6 +82,11 @@ def make_config() -> Callable[..., DecoderConfig]:
 @pytest.fixture
 def random_params() -> Callable[..., Any]:
     return _random_params
+
+
+@pytest.fixture
+def random_adapters() -> Callable[..., Any]:
+    return _random_adapters
 
 
 @pytest.fixture

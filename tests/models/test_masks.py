@@ -34,3 +34,27 @@ def test_causal_of_a_chunk_is_a_piece_of_the_whole():
     for start, queries in ((0, 3), (2, 2), (P + R - 1, 1)):
         chunk = masks.causal(valid, jnp.int32(start), queries)
         np.testing.assert_array_equal(chunk, whole[:, start : start + queries])
+
+
+SEGMENTS = np.array([[0, 1, 1, 2, 2, 2, 0], [7, 7, 3, 0, 0, 1, 1]])
+
+
+def test_packed_sequences_see_only_themselves():
+    mask = np.asarray(masks.packed(SEGMENTS))
+    assert mask.shape == (2, 7, 7)
+    for b, t, s in np.ndindex(mask.shape):
+        same = SEGMENTS[b, t] == SEGMENTS[b, s] != 0
+        assert mask[b, t, s] == (same and s <= t)
+
+
+def test_positions_restart_with_every_segment():
+    positions = np.asarray(masks.positions_from_segments(SEGMENTS))
+    tokens = SEGMENTS > 0
+    np.testing.assert_array_equal(positions[tokens], [0, 1, 0, 1, 2] + [0, 1, 0, 0, 1])
+    assert positions.dtype == np.int32 and positions.min() >= 0
+
+
+def test_one_segment_is_causal():
+    valid = np.asarray(masks.valid_slots(PROMPTS, RESPONSES, P, R))
+    tokens = valid[:, :, None]  # what a padding slot attends to does not matter
+    np.testing.assert_array_equal(masks.packed(valid.astype(int)), masks.causal(valid) & tokens)
