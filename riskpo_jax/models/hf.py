@@ -1,13 +1,14 @@
-"""Hugging Face model directories in and out, without PyTorch."""
+"""Hugging Face model directories in and out, without PyTorch, whatever the model's size.
+
+Tensors go between file and devices one at a time and are reshaped, transposed and cast on the devices,
+where every device holds its part only.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
-import math
-import os
-import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,98 +16,37 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors.numpy import save_file
+from jax.sharding import NamedSharding
 
 from riskpo_jax.errors import UserError
 from riskpo_jax.models.config import DecoderConfig
-from riskpo_jax.models.safetensors_files import WEIGHTS, open_tensors, weights_file
-
-# Our leaf, its Hugging Face name, and the axes there -> here. A comma separates the axes of the
-# Hugging Face tensor; letters side by side are flattened into one axis there.
-# v vocabulary, m model width, h query heads, k key-value heads, d head features, f feed-forward.
-TABLE = (
-    ("embedding", "model.embed_tokens.weight", "v,m->vm"),
-    ("head", "lm_head.weight", "v,m->vm"),
-    ("final_norm/scale", "model.norm.weight", "m->m"),
-    ("layers/attention_norm/scale", "model.layers.{}.input_layernorm.weight", "m->m"),
-    ("layers/attention/q", "model.layers.{}.self_attn.q_proj.weight", "hd,m->mhd"),
-    ("layers/attention/k", "model.layers.{}.self_attn.k_proj.weight", "kd,m->mkd"),
-    ("layers/attention/v", "model.layers.{}.self_attn.v_proj.weight", "kd,m->mkd"),
-    ("layers/attention/q_bias", "model.layers.{}.self_attn.q_proj.bias", "hd->hd"),
-    ("layers/attention/k_bias", "model.layers.{}.self_attn.k_proj.bias", "kd->kd"),
-    ("layers/attention/v_bias", "model.layers.{}.self_attn.v_proj.bias", "kd->kd"),
-    ("layers/attention/o", "model.layers.{}.self_attn.o_proj.weight", "m,hd->hdm"),
-    ("layers/mlp_norm/scale", "model.layers.{}.post_attention_layernorm.weight", "m->m"),
-    ("layers/mlp/gate", "model.layers.{}.mlp.gate_proj.weight", "f,m->mf"),
-    ("layers/mlp/up", "model.layers.{}.mlp.up_proj.weight", "f,m->mf"),
-    ("layers/mlp/down", "model.layers.{}.mlp.down_proj.weight", "m,f->fm"),
+from riskpo_jax.models.hf_names import Leaf, blocks, leaves
+from riskpo_jax.models.safetensors_files import (
+    StoredTensor,
+    check_tensors,
+    open_tensors,
+    weights_file,
+    write_tensors,
 )
+from riskpo_jax.sharding import make_mesh, replicated
+
+Block = tuple[Leaf, ...]
 
 
-@dataclass(frozen=True)
-class Leaf:
-    """One parameter of ours, and the tensors of the Hugging Face file that make it up.
-
-    `split` is `hf_shape` with its flattened axes apart; `axes` permutes it into our order. A
-    stacked leaf has one tensor a layer on its leading axis.
-    """
-
-    path: tuple[str, ...]
-    hf_names: tuple[str, ...]
-    hf_shape: tuple[int, ...]
-    split: tuple[int, ...]
-    axes: tuple[int, ...]
-    stacked: bool
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        shape = tuple(self.split[axis] for axis in self.axes)
-        return (len(self.hf_names), *shape) if self.stacked else shape
-
-    def from_hf(self, tensor: np.ndarray) -> np.ndarray:
-        return tensor.reshape(self.split).transpose(self.axes)
-
-    def to_hf(self, array: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(array.transpose(np.argsort(self.axes))).reshape(self.hf_shape)
-
-
-def leaves(config: DecoderConfig) -> list[Leaf]:
-    """The rows of TABLE that a model of this config has, with their sizes."""
-    c = config
-    sizes = {
-        "v": c.vocab_size, "m": c.hidden_size, "f": c.intermediate_size,
-        "h": c.num_heads, "k": c.num_kv_heads, "d": c.head_dim,
-    }  # fmt: skip
-
-    def leaf(path: str, name: str, rule: str) -> Leaf:
-        there, here = rule.split("->")
-        letters, stacked = there.replace(",", ""), "{}" in name
-        return Leaf(
-            path=tuple(path.split("/")),
-            hf_names=tuple(name.format(i) for i in range(c.num_layers)) if stacked else (name,),
-            hf_shape=tuple(math.prod(sizes[x] for x in axis) for axis in there.split(",")),
-            split=tuple(sizes[x] for x in letters),
-            axes=tuple(letters.index(x) for x in here),
-            stacked=stacked,
-        )
-
-    def present(path: str) -> bool:
-        return not (
-            path == "head" and c.tie_embeddings or path.endswith("_bias") and not c.qkv_bias
-        )
-
-    return [leaf(*row) for row in TABLE if present(row[0])]
-
-
-def open_checked(directory: str | Path, config: DecoderConfig) -> Mapping[str, Any]:
-    """The open files of a safetensors directory by tensor name; reads headers only.
+def open_checked(directory: str | Path, config: DecoderConfig) -> Mapping[str, StoredTensor]:
+    """The tensors of a safetensors directory by name, not read yet.
 
     Raises UserError for what `load_params` refuses.
     """
     weights = weights_file(Path(directory))
-    files = open_tensors(weights)
-    _check_tensors(files, config, weights)
-    return files
+    tensors = {
+        name: tensor
+        for name, tensor in open_tensors(weights).items()
+        if not _known_copy(name, config)
+    }
+    expected = {name: leaf.hf_shape for leaf in leaves(config) for name in leaf.hf_names}
+    check_tensors(tensors, expected, f"{weights} does not hold the model of its config.json")
+    return tensors
 
 
 def load_params(
@@ -114,19 +54,23 @@ def load_params(
 ) -> Any:
     """Parameters of `Decoder(config)` from a safetensors directory, single file or sharded.
 
+    The host holds one tensor at a time, and a device its part of the result and of one layer's
+    tensors.
+
     dtype: of the result; the file's may be float32, float16 or bfloat16. shardings: a pytree of
     NamedSharding like the parameters, or None for the default device. Raises UserError naming every
-    missing, unexpected or mis-shaped tensor, and any file that is absent or cut short.
+    missing, unexpected or mis-shaped tensor or one of another dtype, and any file that is absent or
+    cut short.
     """
-    files = open_checked(directory, config)
-    placements = {} if shardings is None else flatten_dict(shardings)
+    tensors = open_checked(directory, config)
+    device = replicated(make_mesh(devices=jax.local_devices()[:1]))
+    alone = {leaf.path: device for leaf in leaves(config)}
+    placements = alone if shardings is None else flatten_dict(shardings)
     params = {}
-    for leaf in leaves(config):
-        host = np.empty(leaf.shape, dtype)
-        rows = host if leaf.stacked else host[None]
-        for row, name in zip(rows, leaf.hf_names, strict=True):
-            row[...] = leaf.from_hf(files[name].get_tensor(name)).astype(dtype)
-        params[leaf.path] = _place(host, placements.get(leaf.path))
+    for block in blocks(config):
+        targets = tuple(placements[leaf.path] for leaf in block)
+        arrays = _load_block(block, tensors, jnp.dtype(dtype), targets)
+        params |= {leaf.path: array for leaf, array in zip(block, arrays, strict=True)}
     return unflatten_dict(params)
 
 
@@ -136,47 +80,36 @@ def save_pretrained(
     config: DecoderConfig,
     dtype=None,
     generation_config: Mapping[str, Any] | None = None,
+    max_shard_bytes: int = 5_000_000_000,
 ) -> None:
-    """Writes a directory that `transformers.AutoModelForCausalLM.from_pretrained` reads.
+    """Writes what `transformers.AutoModelForCausalLM.from_pretrained` reads into a folder.
 
-    dtype: of the weights in the file, by default that of `params`. The files are written next to
-    `directory` and moved into it when they are complete; other files there (a tokenizer) stay.
+    The folder is made, or holds other files (a tokenizer) already; it is not replaced as a whole, so
+    let it be one that `files.replacing_folder` yields where a model may be there or a kill may come.
+    The host holds one tensor at a time.
+
+    dtype: of the weights in the file, by default that of the embedding. max_shard_bytes: above it the
+    weights are shards with an index, of at most that size or of a single tensor. Raises UserError when
+    the folder already holds weights.
     """
-    tensors = _hf_tensors(params, config, dtype)
-    hf_config = config.to_hf() | {"dtype": next(iter(tensors.values())).dtype.name}
-    directory = Path(directory)
-    part = directory.with_name(f".{directory.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)  # left by a killed process of the same id
-    part.mkdir(parents=True)
-    try:
-        _write_json(part / "config.json", hf_config)
-        if generation_config is not None:
-            _write_json(part / "generation_config.json", generation_config)
-        save_file(tensors, part / WEIGHTS, metadata={"format": "pt"})
-        shutil.copymode(part / "config.json", part / WEIGHTS)  # save_file makes it private
-        _move_in(part, directory)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _check_tensors(files: Mapping[str, Any], config: DecoderConfig, weights: Path) -> None:
-    expected = {name: leaf.hf_shape for leaf in leaves(config) for name in leaf.hf_names}
-    found = {name: tuple(file.get_slice(name).get_shape()) for name, file in files.items()}
-    both = sorted(expected.keys() & found.keys())
-    problems = {
-        "missing": sorted(expected.keys() - found.keys()),
-        "unexpected": sorted(
-            n for n in found.keys() - expected.keys() if not _known_copy(n, config)
-        ),
-        "wrong shape": [
-            f"{n} {found[n]}, not {expected[n]}" for n in both if found[n] != expected[n]
-        ],
+    directory, flat = Path(directory), flatten_dict(params)
+    held = sorted(directory.glob("*.safetensors"))
+    if held:
+        raise UserError(f"{held[0]} is there already; save into a folder without weights")
+    if set(flat) != {leaf.path for leaf in leaves(config)}:
+        raise ValueError("the parameters are not those of the config; merge adapters first")
+    dtype = jnp.dtype(dtype or params["embedding"].dtype)
+    directory.mkdir(parents=True, exist_ok=True)
+    _write_json(directory / "config.json", config.to_hf() | {"dtype": dtype.name})
+    if generation_config is not None:
+        _write_json(directory / "generation_config.json", generation_config)
+    shapes = {
+        leaf.hf_names[i]: leaf.hf_shape
+        for block in blocks(config)
+        for i in _layers(block)
+        for leaf in block
     }
-    if any(problems.values()):
-        listed = "; ".join(
-            f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names
-        )
-        raise UserError(f"{weights} does not hold the model of its config.json; {listed}")
+    write_tensors(directory, shapes, dtype, _hf_tensors(flat, config, dtype), max_shard_bytes)
 
 
 def _known_copy(name: str, config: DecoderConfig) -> bool:
@@ -185,30 +118,86 @@ def _known_copy(name: str, config: DecoderConfig) -> bool:
     return tied_head or name.endswith("rotary_emb.inv_freq")
 
 
-def _place(host: np.ndarray, sharding: jax.sharding.Sharding | None) -> jax.Array:
-    if sharding is None:
-        return jnp.asarray(host)
-    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+def _layers(block: Block) -> range:
+    """The layers of stacked leaves; the other leaves are all in one."""
+    return range(len(block[0].hf_names))
 
 
-def _hf_tensors(params: Any, config: DecoderConfig, dtype) -> dict[str, np.ndarray]:
-    flat, tensors = flatten_dict(params), {}
-    for leaf in leaves(config):
-        host = np.asarray(flat[leaf.path])
-        host = host if dtype is None else host.astype(dtype)
-        rows = host if leaf.stacked else host[None]
-        tensors |= {name: leaf.to_hf(row) for name, row in zip(leaf.hf_names, rows, strict=True)}
-    return tensors
+def _load_block(
+    block: Block,
+    tensors: Mapping[str, StoredTensor],
+    dtype: np.dtype,
+    shardings: tuple[NamedSharding, ...],
+) -> list[jax.Array]:
+    """The leaves of a block, filled layer by layer."""
+    empty, fill = _empty_and_fill(block, dtype, shardings)
+
+    def read(i: int) -> list[jax.Array]:
+        pairs = zip(block, shardings, strict=True)
+        return [_place(tensors[leaf.hf_names[i]], leaf.hf_sharding(s)) for leaf, s in pairs]
+
+    arrays = empty()
+    for i in _layers(block):  # wait for each: a device has little room beside the result
+        arrays = jax.block_until_ready(fill(arrays, read(i), i))
+    return arrays
+
+
+def _place(tensor: StoredTensor, sharding: NamedSharding) -> jax.Array:
+    """The tensor as it is stored, on the devices; a slice that many devices hold is read once."""
+    slices: dict[tuple, np.ndarray] = {}
+
+    def read(index: tuple[slice, ...]) -> np.ndarray:
+        key = tuple((part.start, part.stop) for part in index)
+        if key not in slices:
+            slices[key] = tensor.read(index)
+        return slices[key]
+
+    array = jax.make_array_from_callback(tensor.shape, sharding, read)
+    return array.block_until_ready()  # only then are the slices free
+
+
+@functools.cache
+def _empty_and_fill(
+    block: Block, dtype: np.dtype, shardings: tuple[NamedSharding, ...]
+) -> tuple[Callable, Callable]:
+    """Two compiled functions: () -> zeros for stacked leaves, None for others; and
+    (those, tensors of layer i, i) -> the leaves with that layer in its row, in the same memory."""
+
+    def empty() -> list[jax.Array | None]:
+        return [jnp.zeros(leaf.shape, dtype) if leaf.stacked else None for leaf in block]
+
+    def fill(arrays: list[jax.Array | None], tensors: list[jax.Array], i: int) -> list[jax.Array]:
+        rows = [leaf.from_hf(x).astype(dtype) for leaf, x in zip(block, tensors, strict=True)]
+        return [
+            row if array is None else jax.lax.dynamic_update_index_in_dim(array, row, i, 0)
+            for array, row in zip(arrays, rows, strict=True)
+        ]
+
+    out = list(shardings)
+    stacked = [s if leaf.stacked else None for leaf, s in zip(block, shardings, strict=True)]
+    return jax.jit(empty, out_shardings=stacked), jax.jit(fill, out_shardings=out, donate_argnums=0)
+
+
+def _hf_tensors(
+    flat: Mapping[tuple, jax.Array], config: DecoderConfig, dtype: np.dtype
+) -> Iterator[np.ndarray]:
+    """The tensors of the file, block by block and layer by layer, on the host."""
+    for block in blocks(config):
+        arrays = [jnp.asarray(flat[leaf.path]) for leaf in block]
+        for i in _layers(block):
+            layer = _layer_to_hf(block, dtype, arrays, i)
+            while layer:
+                yield np.asarray(layer.pop(0))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _layer_to_hf(block: Block, dtype: np.dtype, arrays: list[jax.Array], i: int) -> list[jax.Array]:
+    rows = [
+        jax.lax.dynamic_index_in_dim(array, i, 0, keepdims=False) if leaf.stacked else array
+        for leaf, array in zip(block, arrays, strict=True)
+    ]
+    return [leaf.to_hf(row.astype(dtype)) for leaf, row in zip(block, rows, strict=True)]
 
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def _move_in(part: Path, directory: Path) -> None:
-    """One rename for a new directory; into an old one file by file, the weights last."""
-    if not directory.exists():
-        os.rename(part, directory)
-        return
-    for file in sorted(part.iterdir(), key=lambda file: file.name == WEIGHTS):
-        os.replace(file, directory / file.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -26,13 +27,26 @@ def param_shardings(abstract_boxed_params: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda s, x: fit(s, x.shape), named, nn.unbox(abstract_boxed_params))
 
 
-def init_params(model: Decoder, key: jax.Array, mesh: Mesh) -> Any:
+def placed_shapes(model: Decoder, mesh: Mesh) -> Any:
+    """The parameters as ShapeDtypeStructs with shardings: all that can be known without weights."""
+    boxed = abstract_params(model)
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        nn.unbox(boxed),
+        param_shardings(boxed, mesh),
+    )
+
+
+def init_params(
+    model: Decoder, key: jax.Array, mesh: Mesh, select: Callable[[Any], Any] = lambda params: params
+) -> Any:
     """Initial parameters as nested dicts of arrays, created where they live.
 
-    The values do not depend on the mesh.
+    select: the part of the parameters that is wanted; the rest is never drawn. The values depend
+    neither on it nor on the mesh.
     """
-    shardings = param_shardings(abstract_params(model), mesh)
-    return jax.jit(lambda key: nn.unbox(_init(model, key)), out_shardings=shardings)(key)
+    shardings = select(param_shardings(abstract_params(model), mesh))
+    return jax.jit(lambda key: select(nn.unbox(_init(model, key))), out_shardings=shardings)(key)
 
 
 def _init(model: Decoder, key: jax.Array) -> Any:

@@ -1,17 +1,62 @@
-"""Finds and opens the safetensors files of a Hugging Face directory, and names what is damaged."""
+"""The safetensors files of a Hugging Face directory: headers first, then tensors slice by slice.
+
+A file is the length of its header in 8 bytes (little-endian), the header as JSON, then the data; the
+header gives every tensor a dtype, a shape and its offsets in the data, which leave no gaps. Read and
+written here, because the safetensors package maps a whole file to read a tensor, and wants all tensors of
+a file in memory to write it.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from safetensors import SafetensorError, safe_open
+import jax.numpy as jnp
+import numpy as np
 
 from riskpo_jax.errors import UserError
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+DTYPES = {
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(jnp.bfloat16),
+}
+
+Shapes = Mapping[str, tuple[int, ...]]  # of every tensor, by its name
+_WINDOW = 64 * 2**20  # bytes of a file that are mapped at a time
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a file, not read yet. dtype: as the header names it, which may be none of DTYPES."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+    def read(self, index: tuple[slice, ...] = (slice(None),)) -> np.ndarray:
+        """A copy of `tensor[index]`; only the pages that hold it are read.
+
+        The file is mapped a window at a time, so that its pages do not pile up in the process.
+        """
+        rows, *columns = (*index, *(slice(None),) * (len(self.shape) - len(index)))
+        start, stop, _ = rows.indices(self.shape[0])
+        widths = (len(range(*c.indices(n))) for c, n in zip(columns, self.shape[1:], strict=True))
+        out = np.empty((stop - start, *widths), DTYPES[self.dtype])
+        row_bytes = out.itemsize * math.prod(self.shape[1:])
+        step = max(_WINDOW // row_bytes, 1)
+        for part in np.split(out, range(step, len(out), step)):
+            shape, offset = (len(part), *self.shape[1:]), self.offset + start * row_bytes
+            part[...] = np.memmap(self.file, out.dtype, "r", offset, shape)[:, *columns]
+            start += len(part)
+        return out
 
 
 def weights_file(directory: Path) -> Path:
@@ -30,33 +75,117 @@ def weights_file(directory: Path) -> Path:
     raise UserError(f"{directory} has no {WEIGHTS} and no {INDEX}; copy or save the model again")
 
 
-def open_tensors(weights: Path) -> dict[str, Any]:
-    """Maps the name of every tensor to the open file that holds it; nothing is read yet.
+def open_tensors(weights: Path) -> dict[str, StoredTensor]:
+    """Every tensor of a file, or of the shards that an index lists; reads headers only.
 
-    weights: what `weights_file` found. Raises UserError naming a file that is cut short or absent.
+    Raises UserError naming a file that is cut short or absent.
     """
-    if weights.name == WEIGHTS:
-        file = _open(weights)
-        return dict.fromkeys(file.keys(), file)
-    files = {}
+    if weights.name != INDEX:  # one file: the model, or adapters
+        return _read_header(weights)
+    tensors = {}
     for shard, listed in _shards(weights).items():
         if not shard.exists():
             raise UserError(f"{shard} does not exist but {weights} lists it; copy the shard again")
-        file = _open(shard)
-        absent = sorted(listed - set(file.keys()))
+        found = _read_header(shard)
+        absent = sorted(listed - found.keys())
         if absent:
             raise UserError(
                 f"{shard} lacks {', '.join(absent)}, which {weights} lists; copy the shard again"
             )
-        files |= dict.fromkeys(file.keys(), file)
-    return files
+        tensors |= found
+    return tensors
 
 
-def _open(file: Path) -> Any:
+def check_tensors(found: Mapping[str, StoredTensor], expected: Shapes, complaint: str) -> None:
+    """Raises UserError, `complaint` and then every tensor that is not as expected."""
+    both = [(name, found[name]) for name in sorted(expected.keys() & found.keys())]
+    unread = "of a type that is not read (save as float32, float16 or bfloat16)"
+    problems = {
+        "missing": sorted(expected.keys() - found.keys()),
+        "unexpected": sorted(found.keys() - expected.keys()),
+        "wrong shape": [
+            f"{name} {tensor.shape}, not {expected[name]}"
+            for name, tensor in both
+            if tensor.shape != expected[name]
+        ],
+        unread: [f"{name} {tensor.dtype}" for name, tensor in both if tensor.dtype not in DTYPES],
+    }
+    listed = [f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names]
+    if listed:
+        raise UserError(f"{complaint}; {'; '.join(listed)}")
+
+
+def write_tensors(
+    directory: Path, shapes: Shapes, dtype, tensors: Iterable[np.ndarray], max_shard_bytes: int
+) -> None:
+    """Writes `tensors`, in the order of `shapes`, as one file or as shards with their index.
+
+    dtype: one of the values of DTYPES, the tensors' own. No shard is larger than `max_shard_bytes`
+    (data, without the header) unless a single tensor is. Holds one tensor at a time.
+    """
+    itemsize = np.dtype(dtype).itemsize
+    sizes = {name: itemsize * math.prod(shape) for name, shape in shapes.items()}
+    shards, tensors = split_into_shards(sizes, max_shard_bytes), iter(tensors)
+    files = [f"model-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)]
+    files = files if len(shards) > 1 else [WEIGHTS]
+    for file, names in zip(files, shards, strict=True):
+        part = {name: shapes[name] for name in names}
+        _write_file(directory / file, part, dtype, itertools.islice(tensors, len(names)))
+    if len(shards) > 1:
+        weight_map = {
+            name: file for file, names in zip(files, shards, strict=True) for name in names
+        }
+        index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}
+        (directory / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+
+
+def split_into_shards(sizes: Mapping[str, int], most: int) -> list[list[str]]:
+    """The names in their order, in runs of at most `most` bytes or of a single larger tensor."""
+    shards, room = [], 0
+    for name, size in sizes.items():
+        if not shards or size > room:
+            shards.append([])
+            room = most
+        shards[-1].append(name)
+        room -= size
+    return shards
+
+
+def _read_header(file: Path) -> dict[str, StoredTensor]:
+    size = file.stat().st_size
     try:
-        return safe_open(file, framework="numpy")
-    except SafetensorError as error:
+        with open(file, "rb") as stream:
+            start = 8 + int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(min(start, size) - 8))
+        header.pop("__metadata__", None)
+        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        if start + end != size:
+            raise ValueError(f"{size} bytes, not {start + end}")
+        for name, entry in header.items():
+            first, last = entry["data_offsets"]
+            known = DTYPES.get(entry["dtype"])
+            if known and last - first != known.itemsize * math.prod(entry["shape"]):
+                raise ValueError(f"{name} has {last - first} bytes for {entry['shape']}")
+        return {
+            name: StoredTensor(file, e["dtype"], tuple(e["shape"]), start + e["data_offsets"][0])
+            for name, e in header.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file} is cut short or damaged ({error}); copy it again") from None
+
+
+def _write_file(file: Path, shapes: Shapes, dtype, tensors: Iterable[np.ndarray]) -> None:
+    header, end = {"__metadata__": {"format": "pt"}}, 0
+    stored = {known: name for name, known in DTYPES.items()}[np.dtype(dtype)]
+    for name, shape in shapes.items():
+        start, end = end, end + np.dtype(dtype).itemsize * math.prod(shape)
+        header[name] = {"dtype": stored, "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # the data begin at a multiple of 8
+    with open(file, "wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors:
+            tensor.tofile(stream)
 
 
 def _shards(index: Path) -> dict[Path, set[str]]:

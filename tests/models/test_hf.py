@@ -1,6 +1,7 @@
-"""Safetensors directories: round trips, what transformers makes of them, and damage."""
+"""Hugging Face directories: round trips, what transformers makes of them, and damage."""
 
 import json
+import re
 
 import flax.linen as nn
 import jax
@@ -17,6 +18,18 @@ from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.models.partitioning import abstract_params, param_shardings
 from riskpo_jax.models.safetensors_files import INDEX, WEIGHTS
 from riskpo_jax.sharding import make_mesh
+
+FAMILIES = {
+    "qwen2": {},
+    "qwen2_tied": {"tie_embeddings": True},
+    "qwen3": {"model_type": "qwen3", "qk_norm": True, "qkv_bias": False},
+    "qwen3_biases_tied": {
+        "model_type": "qwen3", "qk_norm": True, "o_bias": True, "tie_embeddings": True
+    },
+    "llama_tied": {"model_type": "llama", "qkv_bias": False, "tie_embeddings": True},
+    "llama_biases": {"model_type": "llama", "o_bias": True, "mlp_bias": True},
+}  # fmt: skip
+MOST = 8_000  # bytes a shard: less than all, more than any tensor
 
 
 @pytest.fixture
@@ -58,21 +71,28 @@ def shard(directory):
     (directory / INDEX).write_text(json.dumps({"weight_map": weight_map}))
 
 
-@pytest.mark.parametrize("tie", [False, True])
-def test_load_gives_what_was_saved(tie, tmp_path, make_config, random_params):
-    config = make_config(tie_embeddings=tie)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_load_gives_what_was_saved(family, tmp_path, make_config, random_params):
+    """In one file or in shards, float32 or bfloat16, and saving it again gives the same bytes."""
+    config = make_config(**FAMILIES[family])
     params = random_params(config)
     hf.save_pretrained(tmp_path / "a", params, config)
     assert DecoderConfig.from_directory(tmp_path / "a") == config
-    loaded = hf.load_params(tmp_path / "a", config)
-    assert_same(loaded, params)
-    hf.save_pretrained(tmp_path / "b", loaded, config)
-    assert (tmp_path / "a" / WEIGHTS).read_bytes() == (tmp_path / "b" / WEIGHTS).read_bytes()
+    assert_same(hf.load_params(tmp_path / "a", config), params)
+    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
+    hf.save_pretrained(tmp_path / "b", half, config, max_shard_bytes=MOST)
+    loaded = hf.load_params(tmp_path / "b", config, jnp.bfloat16)
+    assert_same(loaded, half)
+    hf.save_pretrained(tmp_path / "c", loaded, config, max_shard_bytes=MOST)
+    names = sorted(file.name for file in (tmp_path / "b").iterdir())
+    assert names == sorted(file.name for file in (tmp_path / "c").iterdir()) and len(names) > 3
+    for name in names:
+        assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "c" / name).read_bytes()
 
 
-@pytest.mark.parametrize("changes", [{}, {"tie_embeddings": True}, {"qkv_bias": False}])
-def test_the_table_covers_exactly_the_parameters(changes, make_config):
-    config = make_config(**changes)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_table_covers_exactly_the_parameters(family, make_config):
+    config = make_config(**FAMILIES[family])
     flat = flatten_dict(nn.unbox(abstract_params(Decoder(config))))
     shapes = {path: leaf.shape for path, leaf in flat.items()}
     assert {leaf.path: leaf.shape for leaf in hf.leaves(config)} == shapes
@@ -104,37 +124,63 @@ def test_load_into_shardings(saved, params, config):
     assert jax.tree.map(lambda x: x.sharding, loaded) == shardings
 
 
-def test_saving_again_replaces_the_model_and_keeps_the_tokenizer(saved, params, config):
-    (saved / "tokenizer.json").write_text("{}")
-    twice = jax.tree.map(lambda x: 2 * x, params)
-    hf.save_pretrained(saved, twice, config, generation_config={"eos_token_id": [1, 2]})
-    assert_same(hf.load_params(saved, config), twice)
-    names = {file.name for file in saved.iterdir()}
+def test_shards_are_as_transformers_names_them(tmp_path, params, config):
+    hf.save_pretrained(tmp_path, params, config, max_shard_bytes=MOST)
+    index = json.loads((tmp_path / INDEX).read_text())
+    tensors, files = index["weight_map"], sorted(set(index["weight_map"].values()))
+    n = len(files)
+    assert files == [f"model-{i:05}-of-{n:05}.safetensors" for i in range(1, n + 1)] and n > 3
+    assert set(files) | {INDEX, "config.json"} == {file.name for file in tmp_path.iterdir()}
+    held = {file: load_file(tmp_path / file) for file in files}
+    assert tensors == {name: file for file, part in held.items() for name in part}
+    sizes = [sum(x.nbytes for x in part.values()) for part in held.values()]
+    assert max(sizes) <= MOST
+    assert (
+        index["metadata"]["total_size"]
+        == sum(sizes)
+        == 4 * sum(x.size for x in jax.tree.leaves(params))
+    )
+
+
+def test_the_file_is_in_the_order_of_the_model(saved):
+    """One pass over the file fills the layers one after the other."""
+    with open(saved / WEIGHTS, "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    header.pop("__metadata__")
+    names = sorted(header, key=lambda name: header[name]["data_offsets"])
+    assert names[0] == "model.embed_tokens.weight"
+    assert names[-2:] == ["model.norm.weight", "lm_head.weight"]
+    layers = [int(re.findall(r"layers\.(\d+)\.", name)[0]) for name in names[1:-2]]
+    assert layers == sorted(layers) and set(layers) == {0, 1, 2}
+
+
+def test_saving_keeps_a_tokenizer_and_refuses_old_weights(saved, tmp_path, params, config):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    hf.save_pretrained(tmp_path, params, config, generation_config={"eos_token_id": [1, 2]})
+    names = {file.name for file in tmp_path.iterdir()} - {"model"}
     assert names == {"config.json", "generation_config.json", WEIGHTS, "tokenizer.json"}
-    assert [file.name for file in saved.parent.iterdir()] == ["model"]
-
-
-def test_a_failed_save_leaves_the_old_model(saved, params, config, monkeypatch):
-    def full_disk(*args, **kwargs):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(hf, "save_file", full_disk)
-    with pytest.raises(OSError):
+    with pytest.raises(UserError, match=f"{re.escape(str(saved / WEIGHTS))} is there already"):
         hf.save_pretrained(saved, jax.tree.map(jnp.zeros_like, params), config)
     assert_same(hf.load_params(saved, config), params)
-    assert [file.name for file in saved.parent.iterdir()] == ["model"]
 
 
-@pytest.mark.parametrize("tie", [False, True])
-def test_transformers_reads_what_we_save(tie, tmp_path, make_config, random_params, full_logits):
-    torch = pytest.importorskip("torch", reason="transformers needs PyTorch to compute Qwen2")
+def test_parameters_of_another_model_are_not_saved(tmp_path, params, make_config):
+    with pytest.raises(ValueError, match="not those of the config"):
+        hf.save_pretrained(tmp_path / "m", params, make_config(tie_embeddings=True))
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_transformers_reads_what_we_save(family, tmp_path, make_config, random_params, full_logits):
+    torch = pytest.importorskip("torch", reason="transformers needs PyTorch to compute a model")
     from transformers import AutoModelForCausalLM
 
-    config = make_config(tie_embeddings=tie)
+    config = make_config(**FAMILIES[family])
     params = random_params(config)
-    hf.save_pretrained(tmp_path / "m", params, config, generation_config={"do_sample": False})
+    generation = {"do_sample": False}
+    hf.save_pretrained(tmp_path, params, config, None, generation, max_shard_bytes=MOST)
     theirs, report = AutoModelForCausalLM.from_pretrained(
-        tmp_path / "m", dtype=torch.float32, output_loading_info=True
+        tmp_path, dtype=torch.float32, output_loading_info=True
     )
     assert not any(report.values()), report
     tokens = np.random.default_rng(0).integers(0, 37, (2, 12))
@@ -173,6 +219,20 @@ def test_every_tensor_that_does_not_match_is_named(saved, config):
     assert "unexpected: vision.weight" in message
     assert "wrong shape: model.norm.weight (5,), not (24,)" in message
     assert str(saved / WEIGHTS) in message and "\n" not in message
+
+
+@pytest.mark.parametrize("dtype, name", [(np.int8, "I8"), (np.float64, "F64")])
+def test_a_tensor_of_another_dtype_is_named(dtype, name, saved, config):
+    """Quantized weights, say. A copy that is not read may have any type."""
+
+    def damage(tensors):
+        tensors["model.norm.weight"] = tensors["model.norm.weight"].astype(dtype)
+        tensors["model.rotary_emb.inv_freq"] = np.ones(4, dtype)
+
+    rewrite(saved, damage)
+    complaint = f"{WEIGHTS} .*not read .save as float32.*: model.norm.weight {name}$"
+    with pytest.raises(UserError, match=complaint):
+        hf.load_params(saved, config)
 
 
 def cut_short(directory):
