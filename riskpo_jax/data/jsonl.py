@@ -1,4 +1,4 @@
-"""Problems from a JSON Lines file: one object a line with `id`, `problem` and `answer`."""
+"""Problems from JSON Lines files: one object a line with `id`, `problem` and `answer`."""
 
 from __future__ import annotations
 
@@ -13,40 +13,43 @@ REQUIRED = ("id", "problem", "answer")
 
 
 class JsonlSource:
-    """The problems of a file, in the order of the file, read once.
+    """The problems of one or more files, in the order of the files and of their lines, read once.
 
     `id`, `problem` and `answer` are text (numbers are taken as they are written), `level` is
     optional; every other field goes into `metadata` under its own name. Blank lines are skipped.
-    `dataset` defaults to the file's name without its ending.
+    `dataset` is the name of the problem's file without its ending.
 
     Raises UserError for a missing or empty file, and, naming file:line and the field, for a line
     that is no JSON object or lacks a required field.
     """
 
-    def __init__(self, path: str | Path, dataset: str = ""):
-        self.path = Path(path)
-        dataset = dataset or self.path.stem
-        try:
-            lines = self.path.read_text(encoding="utf-8").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise UserError(
-                f"cannot read the problems in {self.path} ({reason}): give a file with --data.path or "
-                "--data.eval_path"
-            ) from error
-        self._problems = [
-            _problem(line, f"{self.path}:{number}", dataset)
-            for number, line in enumerate(lines, start=1)
-            if line.strip()
-        ]
-        if not self._problems:
-            raise UserError(f"{self.path} holds no problems: it needs one JSON object a line")
+    def __init__(self, *paths: str | Path):
+        self._problems = [problem for path in paths for problem in _read(Path(path))]
 
     def __len__(self) -> int:
         return len(self._problems)
 
     def __getitem__(self, index: int) -> Problem:
         return self._problems[index]
+
+
+def _read(path: Path) -> list[Problem]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UserError(
+            f"cannot read the problems in {path} ({reason}): give a file with --data.path or "
+            "--data.eval_path"
+        ) from error
+    problems = [
+        _problem(line, f"{path}:{number}", path.stem)
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+    if not problems:
+        raise UserError(f"{path} holds no problems: it needs one JSON object a line")
+    return problems
 
 
 def _problem(line: str, place: str, dataset: str) -> Problem:

@@ -4,27 +4,143 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import dropwhile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from riskpo_jax.config import DataConfig
+from riskpo_jax.data.chat import Chat, make_chat
 from riskpo_jax.data.problem import Problem, Source, Subset
 from riskpo_jax.errors import UserError
 from riskpo_jax.types import Prompts
 
 
-def format_prompt(template: str, problem: Problem) -> str:
+@dataclass(frozen=True)
+class PromptEncoder:
+    """How a run writes a problem and turns it into tokens.
+
+    The text is the template filled in, a space and the answer instruction, within `chat` if there is one.
+
+    Attributes:
+      max_length: P, tokens of the longest prompt.
+      template: for `fill_template`.
+      answer_instruction: taken as it is.
+      chat: None leaves the text alone.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int
+    template: str = "{problem}"
+    answer_instruction: str = ""
+    chat: Chat | None = None
+
+    def text(self, problem: Problem) -> str:
+        """The prompt before tokenisation. Raises UserError for a template that does not fit."""
+        text = fill_template(self.template, problem)
+        if self.answer_instruction:
+            text = f"{text} {self.answer_instruction}"
+        return self.chat.render(text) if self.chat else text
+
+    def ids(self, problem: Problem) -> list[int]:
+        """The tokens of the prompt, with exactly one BOS in front if the tokenizer adds one or the
+        text begins with one.
+
+        Raises:
+          UserError: as `text`, and for a prompt without tokens.
+        """
+        text = self.text(problem)
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = one_bos(ids, self.tokenizer.bos_token_id, self._adds_bos)
+        if not ids:
+            raise UserError(f"the prompt {text!r:.60} of problem {problem.id} has no tokens")
+        return ids
+
+    def encode(self, problems: Sequence[Problem]) -> Prompts:
+        """NumPy int32 tokens[Q, P], left-padded, and lengths[Q].
+
+        Raises:
+          UserError: a prompt of more than P tokens; `fitting` keeps those out.
+        """
+        encoded = [self.ids(problem) for problem in problems]
+        for problem, ids in zip(problems, encoded, strict=True):
+            self._check_length(problem, ids)
+        # The padding is masked by length; its value matters to nobody, but must be in the vocabulary.
+        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
+        tokens_QxP = np.full((len(encoded), self.max_length), pad, np.int32)
+        for row, ids in zip(tokens_QxP, encoded, strict=True):
+            row[self.max_length - len(ids) :] = ids
+        return Prompts(tokens=tokens_QxP, lengths=np.array([len(ids) for ids in encoded], np.int32))
+
+    def fitting(self, source: Source, on_overlong: str) -> tuple[Source, int]:
+        """The problems whose prompt has at most P tokens, and how many were skipped.
+
+        `on_overlong` is "skip" or "error". Raises UserError for the first prompt that is too long under
+        "error", and when nothing is left under "skip".
+        """
+        if on_overlong not in ("skip", "error"):
+            raise UserError(f"--data.on_overlong={on_overlong}: use skip or error")
+        kept = []
+        for index in range(len(source)):
+            ids = self.ids(source[index])
+            if on_overlong == "error":
+                self._check_length(source[index], ids)
+            if len(ids) <= self.max_length:
+                kept.append(index)
+        if not kept:
+            raise UserError(
+                f"none of the {len(source)} problems has a prompt of at most {self.max_length} tokens: "
+                "raise --data.max_prompt_length"
+            )
+        skipped = len(source) - len(kept)
+        return (Subset(source, kept) if skipped else source), skipped
+
+    def _check_length(self, problem: Problem, ids: list[int]) -> None:
+        if len(ids) > self.max_length:
+            raise UserError(
+                f"the prompt of problem {problem.id} has {len(ids)} tokens, --data.max_prompt_length "
+                f"is {self.max_length}: raise it, or skip such problems with --data.on_overlong=skip"
+            )
+
+    @cached_property
+    def _adds_bos(self) -> bool:
+        """Whether the tokenizer itself begins a text with BOS, as Llama 3's post-processor does."""
+        bos = self.tokenizer.bos_token_id
+        return bos is not None and bos in self.tokenizer("")["input_ids"]
+
+
+def make_prompt_encoder(
+    data: DataConfig, tokenizer: PreTrainedTokenizerBase, directory: Path
+) -> PromptEncoder:
+    """The prompts that `data` describes, for the tokenizer of a model directory.
+
+    Raises:
+      UserError: the directory has no chat template and one is asked for.
+    """
+    system_prompt = line_breaks(data.system_prompt)
+    return PromptEncoder(
+        tokenizer,
+        data.max_prompt_length,
+        data.prompt_template,
+        line_breaks(data.answer_instruction),
+        make_chat(data.chat_template, tokenizer, directory, system_prompt, data.thinking),
+    )
+
+
+def fill_template(template: str, problem: Problem) -> str:
     """Fill a `str.format` template: {problem} is the problem's text, other names are metadata keys.
 
-    So that a template fits on one line of a flagfile, \\n stands for a line break and two backslashes
-    for one. Raises UserError for a name that the problem does not have, and for a template that is not well
-    formed (braces meant literally are doubled, as in \\boxed{{}}).
+    The template is on one line, see `line_breaks`. Raises UserError for a name that the problem does not
+    have, and for a template that is not well formed (braces meant literally are doubled, as in
+    \\boxed{{}}).
     """
     values = {**problem.metadata, "problem": problem.text}
-    one_line = re.sub(r"\\([n\\])", lambda m: "\n" if m[1] == "n" else "\\", template)
     try:
-        return one_line.format_map(values)
+        return line_breaks(template).format_map(values)
     except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
         names = ", ".join(f"{{{name}}}" for name in sorted(values))
         raise UserError(
@@ -34,85 +150,15 @@ def format_prompt(template: str, problem: Problem) -> str:
         ) from error
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str, chat: bool = False) -> list[int]:
-    """The tokens of one prompt; with `chat`, of one user message in the tokenizer's chat template.
-
-    A template writes its own BOS, so its text is tokenised once without adding another. Raises
-    UserError when `chat` is asked of a tokenizer without a template, or when the prompt has no
-    tokens.
-    """
-    if chat:
-        if not tokenizer.chat_template:
-            raise UserError(
-                "the tokenizer has no chat template: give --data.chat=false or add a template"
-            )
-        messages = [{"role": "user", "content": text}]
-        rendered = tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=False
-        )
-        ids = tokenizer(rendered, add_special_tokens=False)["input_ids"]
-    else:
-        ids = tokenizer(text)["input_ids"]
-    if not ids:
-        raise UserError(f"the prompt {text!r:.60} has no tokens")
-    return list(ids)
+def line_breaks(text: str) -> str:
+    """A text that fits on one line of a flagfile: \\n stands for a line break, two backslashes for one."""
+    return re.sub(r"\\([n\\])", lambda m: "\n" if m[1] == "n" else "\\", text)
 
 
-def encode_prompts(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, chat: bool = False
-) -> Prompts:
-    """NumPy int32 tokens[Q, max_length], left-padded, and lengths[Q].
-
-    Raises UserError for a prompt longer than `max_length`; `filter_overlong` keeps those out.
-    """
-    encoded = [encode_prompt(tokenizer, text, chat) for text in texts]
-    lengths_Q = np.array([len(ids) for ids in encoded], np.int32)
-    if lengths_Q.max(initial=0) > max_length:
-        raise UserError(
-            f"the prompt {texts[int(lengths_Q.argmax())]!r:.60} has {lengths_Q.max()} tokens: raise "
-            f"--data.max_prompt_length={max_length}"
-        )
-    # The padding is masked by length; its value matters to nobody, but must be in the vocabulary.
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    tokens_QxP = np.full((len(encoded), max_length), pad, np.int32)
-    for row, ids in zip(tokens_QxP, encoded, strict=True):
-        row[max_length - len(ids) :] = ids
-    return Prompts(tokens=tokens_QxP, lengths=lengths_Q)
-
-
-def filter_overlong(
-    source: Source,
-    tokenizer: PreTrainedTokenizerBase,
-    template: str,
-    max_length: int,
-    on_overlong: str,
-    chat: bool = False,
-) -> tuple[Source, int]:
-    """The problems whose prompt has at most `max_length` tokens, and how many were skipped.
-
-    `on_overlong` is "skip" or "error". Raises UserError for the first prompt that is too long under
-    "error", and when nothing is left under "skip".
-    """
-    if on_overlong not in ("skip", "error"):
-        raise UserError(f"--data.on_overlong={on_overlong}: use skip or error")
-    kept = []
-    for index in range(len(source)):
-        problem = source[index]
-        length = len(encode_prompt(tokenizer, format_prompt(template, problem), chat))
-        if length <= max_length:
-            kept.append(index)
-        elif on_overlong == "error":
-            raise UserError(
-                f"the prompt of problem {problem.id} has {length} tokens, --data.max_prompt_length "
-                f"is {max_length}: raise it, or skip such problems with --data.on_overlong=skip"
-            )
-    if not kept:
-        raise UserError(
-            f"none of the {len(source)} problems has a prompt of at most {max_length} tokens: "
-            "raise --data.max_prompt_length"
-        )
-    skipped = len(source) - len(kept)
-    return (Subset(source, kept) if skipped else source), skipped
+def one_bos(ids: list[int], bos: int | None, wanted: bool) -> list[int]:
+    """`ids` with a single BOS in front where they have any there, or where it is `wanted`."""
+    rest = list(dropwhile(lambda token: token == bos, ids))
+    return [bos, *rest] if wanted or len(rest) < len(ids) else rest
 
 
 def eos_ids(

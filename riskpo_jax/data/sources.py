@@ -20,7 +20,7 @@ def make_train_source(config: Config) -> Source:
     """
     data = config.data
     if data.source == "jsonl":
-        return JsonlSource(data.path)
+        return JsonlSource(*data.path)
     if data.source == "reasoning_gym":
         return ReasoningGymSource(data.task, config.seed, "train", data.size)
     return CountdownSource(

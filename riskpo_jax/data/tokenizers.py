@@ -1,7 +1,6 @@
 """Tokenizers: loading those of model directories, and two built on the spot for small models.
 
-Both of ours are Qwen2 tokenizers, because transformers 5 rebuilds the tokenizer of every directory whose
-config.json says `qwen2` with Qwen2's own splitting rules. So `AutoTokenizer` reads them anywhere as we do.
+Both of ours are Qwen2 tokenizers, so that transformers' `AutoTokenizer` reads them anywhere as we do.
 """
 
 from __future__ import annotations
@@ -10,7 +9,12 @@ import shutil
 from pathlib import Path
 
 from tokenizers import AddedToken, pre_tokenizers
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2Tokenizer
+from transformers import (
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    Qwen2Tokenizer,
+)
 
 from riskpo_jax.errors import UserError
 
@@ -50,7 +54,15 @@ def byte_tokenizer() -> PreTrainedTokenizerBase:
 
 
 def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a Hugging Face model directory, never from a hub.
+    """The tokenizer of a Hugging Face model directory, never from a hub; tokenizer.json as it is, if any.
+
+    `AutoTokenizer` of transformers 5 picks a class by model_type and tokenizer_class, and classes such as
+    `Qwen2Tokenizer` and `LlamaTokenizer` take only vocabulary, merges and post-processor from that file:
+    the other rules are their own. That is the identity for Qwen's tokenizers and, as they name no such
+    class, for Llama 3's. But R1-Distill-Qwen's, a `LlamaTokenizerFast` beside a `qwen2` config.json, would
+    get Qwen's normalizer and splitting rules and one more token, `<|endoftext|>` (seen in 5.23).
+    `PreTrainedTokenizerFast` adds to the file only the special tokens, add_bos_token and chat template
+    that lie beside it.
 
     Raises:
       UserError: there is none that loads.
@@ -59,7 +71,9 @@ def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
     if not any((Path(directory) / name).exists() for name in _VOCABULARIES):
         raise UserError(f"no tokenizer in {directory}: it needs {' or '.join(_VOCABULARIES)}")
     try:
-        return AutoTokenizer.from_pretrained(Path(directory), local_files_only=True)
+        as_it_is = (Path(directory) / "tokenizer.json").exists()
+        load = PreTrainedTokenizerFast if as_it_is else AutoTokenizer
+        return load.from_pretrained(Path(directory), local_files_only=True)
     except Exception as error:  # what the library raises depends on the broken file
         reason = str(error).partition("\n")[0]
         raise UserError(

@@ -29,7 +29,19 @@ def test_rows_in_order_with_level_and_metadata(tmp_path):
     assert (first.text, first.answer, first.level) == ("1 + 1?", "2", "3")
     assert first.dataset == "sums" and first.metadata == {"subject": "Algebra"}
     assert second.answer == "0.5" and second.level == "" and second.text == "line\u2028separator"
-    assert JsonlSource(path, dataset="other")[0].dataset == "other"
+
+
+def test_several_files_follow_each_other(tmp_path):
+    one = write(tmp_path / "one.jsonl", GOOD, {**GOOD, "id": "b"})
+    two = write(tmp_path / "two.jsonl", {**GOOD, "id": "c"})
+    source = JsonlSource(one, two)
+    rows = [(source[i].id, source[i].dataset) for i in range(len(source))]
+    assert rows == [("a", "one"), ("b", "one"), ("c", "two")]
+    bad = write(tmp_path / "bad.jsonl", GOOD, "[1]")
+    with pytest.raises(UserError, match="bad.jsonl:2: a JSON object"):
+        JsonlSource(one, bad)
+    with pytest.raises(UserError, match="empty.jsonl holds no problems"):
+        JsonlSource(one, write(tmp_path / "empty.jsonl"))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import unicodedata
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from riskpo_jax.data.countdown import CountdownSource
@@ -79,6 +80,40 @@ def _assert_same(tokenizer, loaded):
     for text in ("3 7 25=46:", "(25-7)*3", "100 1 0=5:12*3"):
         assert encode(loaded, text) == encode(tokenizer, text)
         assert loaded.decode(encode(loaded, text)) == tokenizer.decode(encode(tokenizer, text))
+
+
+@pytest.fixture(scope="module", params=["qwen2", "qwen3", "llama3", "r1_distill"])
+def as_on_the_hub(request, write_tokenizer, tmp_path_factory):
+    """(tokenizer.json read by its own library, what we load) of a kind of model."""
+    directory = write_tokenizer(request.param, tmp_path_factory.mktemp(request.param))
+    return Tokenizer.from_file(str(directory / "tokenizer.json")), load_tokenizer(directory)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.text(st.sampled_from("aA 1237890\n\t'!.é\u0301あ中<|>\\"), max_size=30))
+def test_tokens_are_those_of_tokenizer_json(as_on_the_hub, text):
+    """transformers 5 rebuilds some kinds by the rules of another; see load_tokenizer."""
+    file, loaded = as_on_the_hub
+    assert encode(loaded, text) == file.encode(text).ids
+    ids = file.encode(text, add_special_tokens=False).ids
+    assert loaded.decode(ids) == file.decode(ids, skip_special_tokens=False)
+
+
+def test_no_token_is_added_to_tokenizer_json(as_on_the_hub):
+    file, loaded = as_on_the_hub
+    assert loaded.get_vocab() == file.get_vocab()
+
+
+def test_a_tokenizer_of_two_files(write_tokenizer, tmp_path):
+    """vocab.json and merges.txt, as Qwen's older directories have them."""
+    loaded = load_tokenizer(write_tokenizer("qwen2", tmp_path))
+    model = json.loads((tmp_path / "tokenizer.json").read_text())["model"]
+    (tmp_path / "vocab.json").write_text(json.dumps(model["vocab"]))
+    merges = [" ".join(pair) for pair in model["merges"]]
+    (tmp_path / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]))
+    (tmp_path / "tokenizer.json").unlink()
+    text = "Let's see the system: 123."
+    assert encode(load_tokenizer(tmp_path), text) == encode(loaded, text)
 
 
 def test_a_directory_without_tokenizer(tmp_path):
