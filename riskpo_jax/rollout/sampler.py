@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from transformers import PreTrainedTokenizerBase
@@ -15,6 +16,8 @@ from riskpo_jax.rollout.generate import generate
 from riskpo_jax.rollout.sampling import SamplingParams
 from riskpo_jax.sharding import batch_sharding
 from riskpo_jax.types import Prompts, Rollout
+
+Rows = TypeVar("Rows", Prompts, Rollout)
 
 
 class Sampler:
@@ -30,9 +33,9 @@ class Sampler:
             out_shardings=self._sharding,
         )
 
-    def place(self, prompts: Prompts) -> Prompts:
-        """The prompts on the mesh, questions divided over its data axes."""
-        return jax.device_put(prompts, self._sharding)
+    def place(self, rows: Rows) -> Rows:
+        """Prompts or a rollout on the mesh, its rows divided over the data axes."""
+        return jax.device_put(rows, self._sharding)
 
     def __call__(
         self,
@@ -44,6 +47,31 @@ class Sampler:
     ) -> Rollout:
         """G responses to each placed prompt; see `generate`."""
         return self._generate(params, key, prompts, group_size=group_size, sampling=sampling)
+
+
+def sample_in_turns(
+    sampler: Sampler,
+    params: Any,
+    key: jax.Array,
+    prompts: Prompts,
+    group_size: int,
+    sampling: SamplingParams,
+    at_once: int,
+) -> Rollout:
+    """G responses to each placed prompt, `at_once` prompts in one call of the sampler; 0 takes all.
+
+    The devices then hold the KV cache of `at_once` * G responses, not of the whole rollout batch.
+    """
+    Q = prompts.lengths.shape[0]
+    if at_once in (0, Q):
+        return sampler(params, key, prompts, group_size, sampling)
+    parts = []
+    for start in range(0, Q, at_once):
+        rows, turn_key = slice(start, start + at_once), jax.random.fold_in(key, start)
+        turn = sampler.place(Prompts(prompts.tokens[rows], prompts.lengths[rows]))
+        rollout = sampler(params, turn_key, turn, group_size, sampling)
+        parts.append(jax.block_until_ready(rollout))  # before the next call wants its own cache
+    return sampler.place(jax.tree.map(lambda *rows: jnp.concatenate(rows), *parts))
 
 
 def decode_responses(

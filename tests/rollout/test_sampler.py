@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from riskpo_jax.data.tokenizers import byte_tokenizer
-from riskpo_jax.rollout.sampler import Sampler, decode_responses
+from riskpo_jax.rollout.sampler import Sampler, decode_responses, sample_in_turns
 from riskpo_jax.rollout.sampling import SamplingParams
 from riskpo_jax.sharding import batch_sharding, make_mesh
 from riskpo_jax.types import Prompts
@@ -21,6 +21,27 @@ def test_compiles_once_a_shape_and_setting(tiny_model, tiny_params):
     assert sampler._generate._cache_size() == 1
     assert first.tokens.shape == (4, 3)
     assert (first.tokens != second.tokens).any()
+
+
+def test_in_turns_the_rollout_is_that_of_all_at_once(tiny_model, tiny_params):
+    sampler = Sampler(tiny_model, make_mesh(), max_response_length=5, eos_ids=(3,))
+    tokens = np.random.default_rng(0).integers(0, 23, (6, 4)).astype(np.int32)
+    prompts = sampler.place(Prompts(tokens, np.array([4, 2, 1, 3, 4, 4], np.int32)))
+    key = jax.random.key(0)
+
+    def sample(at_once, temperature):
+        sampling = SamplingParams(temperature)
+        return sample_in_turns(sampler, tiny_params, key, prompts, 2, sampling, at_once)
+
+    whole, greedy = sample(0, 0.0), sample(2, 0.0)
+    for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(greedy), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+        assert one.sharding == other.sharding
+    drawn = sample(3, 1.0)
+    assert (drawn.tokens[:6] != drawn.tokens[6:]).any()  # each turn has a key of its own
+    last = Prompts(prompts.tokens[3:], prompts.lengths[3:])
+    alone = sampler(tiny_params, jax.random.fold_in(key, 3), last, 2, SamplingParams())
+    np.testing.assert_array_equal(drawn.tokens[6:], alone.tokens)
 
 
 def test_text_ends_at_the_length_and_leaves_special_tokens_out():
