@@ -1,8 +1,9 @@
 """Evaluates a model: `python -m experiments.evaluate --flagfile=F --model.path=DIR [--output=FILE]`.
 
 For the policy of a run: `--flagfile=RUN/run.flags --model.path=RUN/model`, or a checkpoint of it:
-`--flagfile=RUN/run.flags --workdir=RUN --step=N`. The weights are never drawn at random: --model.init
-says how a run began.
+`--flagfile=RUN/run.flags --workdir=RUN --step=N`. Without --step the weights are those of --model.path
+and nothing else: --model.init and --lora say how a run began and what it trained. To evaluate adapters of
+another origin, merge them first (`python -m experiments.export`).
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from experiments import flags as experiment_flags
-from riskpo_jax.config import Config
+from riskpo_jax.config import Config, LoraConfig
 from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation.table import evaluation_table
-from riskpo_jax.reporting.files import replacing
+from riskpo_jax.files import replacing
+from riskpo_jax.models import lora
 from riskpo_jax.reporting.run_dir import RunDir
 from riskpo_jax.reporting.writers import strict_json
-from riskpo_jax.training import setup
+from riskpo_jax.training import setup, weights
 from riskpo_jax.training.checkpoints import Checkpoints
 
 flags.adopt_module_key_flags(experiment_flags)  # so that --help lists them
@@ -38,7 +40,7 @@ def main() -> None:
     config = experiment_flags.config_from_flags()
     if _STEP.value is None:
         config = dataclasses.replace(
-            config, model=dataclasses.replace(config.model, init="pretrained")
+            config, model=dataclasses.replace(config.model, init="pretrained"), lora=LoraConfig()
         )
     output = Path(_OUTPUT.value) if _OUTPUT.value else None
     if output and not output.parent.is_dir():
@@ -73,13 +75,14 @@ def load_params(config: Config, policy: setup.Policy, mesh: Mesh) -> Any:
     Raises:
       UserError: no such checkpoint, or one of other settings.
     """
-    params = setup.load_or_init_params(config, policy, mesh)
     if _STEP.value is None:
-        return params
+        return weights.load_base(config, policy, mesh)
     directory = RunDir(experiment_flags.required_path(experiment_flags.WORKDIR))
-    state = setup.make_state(config, params, setup.make_optimizer(config), mesh)
-    with contextlib.closing(Checkpoints(directory.existing_checkpoints())) as checkpoints:
-        return checkpoints.restore(like=state, step=_STEP.value).params
+    folder = directory.existing_checkpoints()
+    with contextlib.closing(Checkpoints(folder, read_only=True)) as checkpoints:
+        like = weights.trained_shapes(policy.model, mesh)
+        trained = checkpoints.restore_params(like, step=_STEP.value)
+    return lora.join(weights.load_frozen(config, policy, mesh), trained)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,8 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
     grade_one(reward, "", source[0])  # does it return outcomes?
     eval_set, skipped = setup.load_eval_set(config, policy)
     setup.print_skipped(console, config, skipped, "evaluation")
-    mesh = setup.load_mesh(config, [batch, "eval.batch_size"] if eval_set else [batch])
+    sharded = [batch, "rollout.questions_at_once", *(["eval.batch_size"] if eval_set else [])]
+    mesh = setup.load_mesh(config, sharded)
     directory.claim(config, experiment_flags.as_flagfile(config))
     return Run(
         config=config,
@@ -95,7 +96,10 @@ def report(run: Run) -> None:
             f"policy entropy: {first:.3f} at the first step, {last:.3f} at the last (nats per token)",
             f"plots: {plot_run(run.directory.path)[-1].parent}",
         ]
-    for line in [*lines, f"model: {run.directory.model}"]:
+    lines += [f"model: {run.directory.model}"]
+    if run.policy.model.lora:
+        lines += [f"adapter: {run.directory.adapter}"]
+    for line in lines:
         run.console.print(line, soft_wrap=True, highlight=False)
 
 

@@ -34,12 +34,30 @@ class ModelConfig:
         "Where the weights come from: the directory, or a random draw of its config.json's shape.",
         choices=("pretrained", "random"),
     )
-    compute_dtype: str = setting(
+    param_dtype: str = setting(
         "float32",
-        "Type of activations and KV cache; parameters, gradients and moments are float32.",
+        "Type in which parameters are stored, between updates too; gradients are summed in float32.",
         choices=("float32", "bfloat16"),
     )
+    compute_dtype: str = setting(
+        "float32",
+        "Type of matrix products, activations and KV cache; norms, softmax and logits are float32.",
+        choices=("float32", "bfloat16", "float16"),
+    )
     remat: bool = setting(False, "Recompute each layer in the backward pass to save memory.")
+
+
+@dataclasses.dataclass(frozen=True)
+class LoraConfig:
+    rank: int = setting(
+        0, "Train low-rank adapters of this rank and leave the model as it is; 0 trains the model."
+    )
+    alpha: float = setting(32.0, "Adapters are scaled by alpha / rank.")
+    matrices: tuple[str, ...] = setting(
+        ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+        "Matrices of every layer that have an adapter, by their Hugging Face names.",
+    )
+    path: str = setting("", "Adapter directory of PEFT to start from; its rank etc. must agree.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +67,10 @@ class DataConfig:
         "Where problems come from.",
         choices=("countdown", "jsonl", "reasoning_gym"),
     )
-    path: str = setting("", "Training problems of source jsonl: id, problem, answer on each line.")
+    path: tuple[str, ...] = setting(
+        (),
+        "Training problems of source jsonl, one file or several: id, problem, answer on each line.",
+    )
     eval_path: str = setting("", "Evaluation problems of source jsonl.")
     task: str = setting("", "Task name of source reasoning_gym, such as chain_sum.")
     size: int = setting(20_000, "Training problems to draw from a procedural source.")
@@ -62,7 +83,18 @@ class DataConfig:
         "{problem}",
         r"Prompt text; {problem} and the keys of the problem's metadata are filled in, \n is a line break.",
     )
-    chat: bool = setting(False, "Wrap the prompt in the tokenizer's chat template.")
+    answer_instruction: str = setting(
+        "", r"Appended to the prompt text after a space, as it is (no braces to double; \n breaks)."
+    )
+    system_prompt: str = setting("", r"System message of a chat template; \n is a line break.")
+    chat_template: str = setting(
+        "none",
+        "What wraps the prompt: nothing, the model's own chat template, or a plain one for base models.",
+        choices=("none", "model", "plain"),
+    )
+    thinking: bool = setting(
+        True, "Passed to the model's chat template as enable_thinking (Qwen3 listens to it)."
+    )
     max_prompt_length: int = setting(64, "Longest prompt, in tokens.")
     on_overlong: str = setting(
         "skip",
@@ -82,6 +114,10 @@ class RewardConfig:
 @dataclasses.dataclass(frozen=True)
 class RolloutConfig:
     group_size: int = setting(8, "Responses G to each question.")
+    questions_at_once: int = setting(
+        0,
+        "Questions in one call of the sampler, which bounds its KV cache; 0 takes all of a step's.",
+    )
     max_response_length: int = setting(32, "Longest response, in tokens, end token included.")
     temperature: float = setting(1.0, "Sampling temperature of training rollouts.")
     top_k: int = setting(
@@ -183,6 +219,11 @@ class TrainConfig:
     adam_b1: float = setting(0.9, "AdamW's first-moment decay.")
     adam_b2: float = setting(0.99, "AdamW's second-moment decay.")
     adam_eps: float = setting(1e-8, "AdamW's epsilon.")
+    moment_dtype: str = setting(
+        "float32",
+        "Type in which AdamW's two moments are stored; bfloat16 is rounded stochastically.",
+        choices=("float32", "bfloat16"),
+    )
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay.")
     max_grad_norm: float = setting(1.0, "Gradients are clipped to this global norm.")
     epochs: int = setting(1, "Passes over each rollout batch (rl).")
@@ -233,6 +274,7 @@ class ReportConfig:
 class Config:
     seed: int = setting(0, "Root of all randomness.")
     model: ModelConfig = ModelConfig()
+    lora: LoraConfig = LoraConfig()
     data: DataConfig = DataConfig()
     reward: RewardConfig = RewardConfig()
     rollout: RolloutConfig = RolloutConfig()

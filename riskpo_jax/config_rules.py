@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from riskpo_jax.config import AlgorithmConfig, Config, get, leaves
+from riskpo_jax.config import AlgorithmConfig, Config, LoraConfig, get, leaves
 from riskpo_jax.errors import UserError
 
 
@@ -20,6 +20,8 @@ def resolve(config: Config) -> Config:
     _check_batches(resolved)
     _check_algorithm(resolved)
     _check_sources(resolved)
+    _check_lora(resolved)
+    _check_prompts(resolved)
     return resolved
 
 
@@ -76,9 +78,11 @@ _POSITIVE = (
     "train.adam_eps",
     "algorithm.tracker_step_size",
     "algorithm.tracker_tau",
+    "lora.alpha",
 )
 _NOT_NEGATIVE = (
     "seed",
+    "lora.rank",
     "rollout.top_k",
     "eval.top_k",
     "eval.temperature",
@@ -87,6 +91,7 @@ _NOT_NEGATIVE = (
     "train.warmup_steps",
     "train.weight_decay",
     "train.micro_batch_size",
+    "rollout.questions_at_once",
     "algorithm.omega",
     "algorithm.clip_low",
     "algorithm.clip_high",
@@ -111,6 +116,11 @@ def _check_ranges(config: Config) -> None:
         (("seed",), lambda v: v < 2**32, "less than 2^32"),
         # What else a text holds, run.flags could not give back.
         (texts, _fits_a_flagfile, r"one line with no space at its end (a prompt template has \n)"),
+        (
+            ("data.path",),
+            lambda v: all(map(_fits_a_list, v)),
+            "names of files without comma or quote",
+        ),
     ):
         for name in names:
             if not holds(get(config, name)):
@@ -121,11 +131,21 @@ def _fits_a_flagfile(text: str) -> bool:
     return text == text.rstrip() and not set("\r\n") & set(text)
 
 
+def _fits_a_list(item: str) -> bool:
+    return item != "" and item == item.strip() and not set(',"\r\n') & set(item)
+
+
 def _check_batches(config: Config) -> None:
     data, algorithm, train, evaluation = config.data, config.algorithm, config.train, config.eval
     if data.questions_per_step % algorithm.bundle_size:
         raise UserError(
             f"--algorithm.bundle_size={algorithm.bundle_size} does not divide "
+            f"--data.questions_per_step={data.questions_per_step}"
+        )
+    at_once = config.rollout.questions_at_once
+    if at_once and data.questions_per_step % at_once:
+        raise UserError(
+            f"--rollout.questions_at_once={at_once} does not divide "
             f"--data.questions_per_step={data.questions_per_step}"
         )
     if config.sequences_per_step % train.minibatches:
@@ -177,7 +197,7 @@ def _check_algorithm(config: Config) -> None:
 def _check_sources(config: Config) -> None:
     data = config.data
     if data.source == "jsonl" and not data.path:
-        raise UserError("--data.source=jsonl needs --data.path, a file of problems")
+        raise UserError("--data.source=jsonl needs --data.path, one or more files of problems")
     if data.source == "reasoning_gym" and not data.task:
         raise UserError("--data.source=reasoning_gym needs --data.task, such as chain_sum")
     for name in ("countdown", "reasoning_gym"):
@@ -190,4 +210,31 @@ def _check_sources(config: Config) -> None:
         raise UserError(
             f"--train.stage=supervised needs problems with solutions: --data.source=countdown, not "
             f"{data.source}"
+        )
+
+
+def _check_lora(config: Config) -> None:
+    lora = config.lora
+    names = LoraConfig().matrices
+    if not lora.matrices or not set(lora.matrices) <= set(names):
+        raise UserError(
+            f"--lora.matrices={','.join(lora.matrices)} must be one or more of {', '.join(names)}"
+        )
+    if lora.path and not lora.rank:
+        raise UserError(
+            f"--lora.path={lora.path} without --lora.rank, the rank of its adapters: give both"
+        )
+
+
+def _check_prompts(config: Config) -> None:
+    data = config.data
+    if data.system_prompt and data.chat_template == "none":
+        raise UserError(
+            "--data.system_prompt is a message of a chat template and contradicts "
+            "--data.chat_template=none: give model or plain"
+        )
+    if not data.thinking and data.chat_template != "model":
+        raise UserError(
+            "--data.thinking=false is told to a model's own chat template and contradicts "
+            f"--data.chat_template={data.chat_template}: give model"
         )

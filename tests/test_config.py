@@ -106,6 +106,7 @@ BAD = [
         {"train.stage": "supervised", "train.batch_size": 10, "train.micro_batch_size": 4},
         "--train.micro_batch_size=4 does not divide the 10",
     ),
+    ({"rollout.questions_at_once": 7}, "--rollout.questions_at_once=7 does not divide"),
     ({"eval.k": (1, 33)}, "--eval.k=1,33 asks for more than --eval.samples=32"),
     ({"eval.k": ()}, "--eval.k=() must be"),
     ({"eval.k": (0, 1)}, "--eval.k=(0, 1) must be"),
@@ -119,7 +120,7 @@ BAD = [
         "--data.source=reasoning_gym needs --data.task",
     ),
     (
-        {"data.source": "jsonl", "data.path": "x.jsonl"},
+        {"data.source": "jsonl", "data.path": ("x.jsonl",)},
         "--reward.name=countdown grades problems of --data.source=countdown, not of",
     ),
     (
@@ -134,7 +135,7 @@ BAD = [
         {
             "train.stage": "supervised",
             "data.source": "jsonl",
-            "data.path": "x.jsonl",
+            "data.path": ("x.jsonl",),
             "reward.name": "math",
         },
         "--train.stage=supervised needs problems with solutions: --data.source=countdown",
@@ -152,6 +153,28 @@ BAD = [
         {"algorithm.preset": "rloo", "algorithm.profile": "seeking"},
         "--algorithm.profile=seeking belongs to",
     ),
+    ({"data.path": ("a.jsonl", "")}, "--data.path=('a.jsonl', '') must be names of files"),
+    ({"data.path": ("a,b.jsonl",)}, "--data.path=('a,b.jsonl',) must be names of files"),
+    (
+        {"data.chat_template": "chatml"},
+        "--data.chat_template='chatml' is not one of none, model, pl",
+    ),
+    ({"data.system_prompt": "Be brief."}, "--data.system_prompt is a message of a chat template"),
+    (
+        {"data.thinking": False, "data.chat_template": "plain"},
+        "--data.thinking=false is told to a model's own chat template and contradicts "
+        "--data.chat_template=plain",
+    ),
+    ({"lora.rank": -1}, "--lora.rank=-1 must be at least 0"),
+    ({"lora.alpha": 0.0}, "--lora.alpha=0.0 must be greater than 0"),
+    (
+        {"lora.matrices": ("q_proj", "lm_head")},
+        "--lora.matrices=q_proj,lm_head must be one or more of q_proj, k_proj, v_proj, o_proj, gate",
+    ),
+    ({"lora.matrices": ()}, "--lora.matrices= must be one or more of q_proj"),
+    ({"lora.path": "x"}, "--lora.path=x without --lora.rank"),
+    ({"model.param_dtype": "float16"}, "--model.param_dtype='float16' is not one of float32, bfl"),
+    ({"train.moment_dtype": "float16"}, "--train.moment_dtype='float16' is not one of float32, bf"),
     ({"data.prompt_template": "Q: {problem}\nA: x"}, "--data.prompt_template"),
     ({"data.prompt_template": "{problem} "}, "--data.prompt_template"),
     ({"model.path": "a\rb"}, "--model.path"),
@@ -177,7 +200,7 @@ def test_a_bad_value_is_refused_in_one_line_that_names_its_flag(values, complain
         {"algorithm.preset": "paper", "algorithm.credit": "expected"},
         {"train.steps": 0},
         {"rollout.group_size": 1},
-        {"data.source": "jsonl", "data.path": "x.jsonl", "reward.name": "my.module:reward"},
+        {"data.source": "jsonl", "data.path": ("x.jsonl",), "reward.name": "my.module:reward"},
         {"eval.temperature": 0.0},
     ],
     ids=str,
@@ -269,9 +292,19 @@ OTHER_CHOICES = {  # where another value needs company to be valid
     "train.micro_batch_size": {"train.micro_batch_size": 120},
     "train.minibatches": {"train.minibatches": 2},
     "data.questions_per_step": {"data.questions_per_step": 35},
+    "rollout.questions_at_once": {"rollout.questions_at_once": 15},
     "eval.samples": {"eval.samples": 33},
     "data.levels": {"data.levels": ("easy",)},
+    "data.path": {"data.path": ("x.jsonl", "y.jsonl")},
+    "data.system_prompt": {"data.system_prompt": "Be brief.", "data.chat_template": "model"},
+    "data.thinking": {"data.thinking": False, "data.chat_template": "model"},
     "eval.k": {"eval.k": (1,)},
+    "lora.matrices": {"lora.matrices": ("q_proj",)},
+    "lora.path": {"lora.path": "x", "lora.rank": 4},
+}
+ALREADY = {  # company that the run to continue had, too
+    "data.thinking": {"data.chat_template": "model"},
+    "lora.path": {"lora.rank": 4},
 }
 
 
@@ -292,7 +325,7 @@ FIXED = [name for name, (field, _) in SETTINGS.items() if not field.metadata["ma
 def test_any_other_setting_refuses_and_is_named(name):
     changed = another_value(name)
     with pytest.raises(UserError) as caught:
-        resume({}, changed)
+        resume(ALREADY.get(name, {}), changed)
     shown = to_flat(from_flat(changed))[name]
     assert str(caught.value).startswith(f"--{name} is {shown!r} but ")
     assert "another --workdir" in str(caught.value)

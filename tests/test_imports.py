@@ -14,19 +14,20 @@ MAY_IMPORT = {
     "errors": set(),
     "types": set(),
     "masked": set(),
+    "files": set(),
     "config": {"errors"},
     "config_rules": {"errors", "config"},
     "algorithms": GROUND,
-    "reporting": {"errors", "config"},
+    "reporting": {"errors", "config", "files"},
     "sharding": {"errors"},
-    "models": GROUND | {"sharding"},
+    "models": GROUND | {"files", "sharding"},
     "rollout": GROUND | {"sharding", "models"},
     "data": GROUND | {"config"},
     "rewards": {"errors", "data.problem", "data.reasoning_gym"},
-    "evaluation": GROUND | {"rollout", "rewards", "data.problem", "reporting.files"},
+    "evaluation": GROUND | {"rollout", "rewards", "data.problem", "files"},
     "training": GROUND
     | {"config", "algorithms", "sharding", "models", "rollout", "rewards", "data"}
-    | {"evaluation", "reporting"},
+    | {"files", "config_rules", "evaluation", "reporting"},
 }
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from riskpo_jax.data.tokenizers import copy_tokenizer
+import jax
+import jax.numpy as jnp
+import optax
+
 from riskpo_jax.evaluation import store
 from riskpo_jax.evaluation.metrics import pass_at_k
 from riskpo_jax.evaluation.result import EvalResult, scalars
-from riskpo_jax.models.hf import save_pretrained
+from riskpo_jax.models import lora, peft
 from riskpo_jax.reporting.progress import Progress
 from riskpo_jax.reporting.run_dir import RunFiles
-from riskpo_jax.training import setup
+from riskpo_jax.training import setup, weights
 from riskpo_jax.training.checkpoints import Checkpoints
+from riskpo_jax.training.model_directory import write_model
 from riskpo_jax.training.post_train import post_training_step
 from riskpo_jax.training.run import Run
 from riskpo_jax.training.state import TrainState
@@ -25,27 +28,23 @@ from riskpo_jax.training.warm_start import warm_start_step
 def train(run: Run) -> None:
     """Trains until `--train.steps`, from the latest checkpoint in the run's folder if there is one.
 
-    Leaves the final policy in `model/`, a Hugging Face directory.
+    Leaves the final policy in `model/`, a Hugging Face directory, and adapters in `adapter/`, too.
     """
     config = run.config
     optimizer = setup.make_optimizer(config)
-    params = setup.load_or_init_params(config, run.policy, run.mesh)
-    state = setup.make_state(config, params, optimizer, run.mesh)
-    if config.train.stage == "supervised":
-        one_step = warm_start_step(run, optimizer)
-    else:
-        one_step = post_training_step(run, optimizer, params)
-    del params
     checkpoint = config.checkpoint
     with contextlib.closing(
         Checkpoints(run.directory.checkpoints, checkpoint.keep_last, checkpoint.keep_best)
     ) as checkpoints:
-        if checkpoints.latest_step() is not None:
-            state = checkpoints.restore(like=state)
+        frozen, state, reference = begin(run, optimizer, checkpoints)
+        if config.train.stage == "supervised":
+            one_step = warm_start_step(run, optimizer, frozen)
+        else:
+            one_step = post_training_step(run, optimizer, frozen, reference)
         start, last = int(state.step), config.train.steps
         announce_resumption(run, start)
         with recording(run, start) as (files, progress):
-            evaluate_if_due(run, state, start, files, progress)
+            evaluate_if_due(run, frozen, state, start, files, progress)
             for step in range(start + 1, last + 1):
                 state, metrics, records = one_step(state)
                 files.metrics.write(step, metrics)
@@ -53,10 +52,32 @@ def train(run: Run) -> None:
                     for record in records:
                         files.samples.write(step, record)
                 progress.update(step, metrics)
-                result = evaluate_if_due(run, state, step, files, progress)
+                result = evaluate_if_due(run, frozen, state, step, files, progress)
                 if result or step % checkpoint.every == 0 or step == last:
                     checkpoints.save(state, step, result and mean_pass_at_1(result))
-    save_model(run, state.params)
+    save_policy(run, frozen, state.params)
+
+
+def begin(
+    run: Run, optimizer: optax.GradientTransformation, checkpoints: Checkpoints
+) -> tuple[Any, TrainState, Any]:
+    """What stays frozen, the state to go on from, and the KL penalty's reference (None without).
+
+    Weights are read where they are used: a resumed run reads its checkpoint right into place, and the
+    initial policy beside it only to be the reference.
+    """
+    config, parts = run.config, (run.config, run.policy, run.mesh)
+    resumed = checkpoints.latest_step() is not None
+    penalised = config.train.stage == "rl" and config.algorithm.kl_coef > 0
+    frozen = weights.load_frozen(*parts)
+    initial = weights.load_trained(*parts) if penalised or not resumed else None
+    if resumed:
+        params = weights.trained_shapes(run.policy.model, run.mesh)
+        like = setup.state_shapes(config, params, optimizer, run.mesh)
+        return frozen, checkpoints.restore(like), initial
+    # A copy, because the state that holds the originals is donated.
+    reference = jax.tree.map(jnp.copy, initial) if penalised else None
+    return frozen, setup.make_state(config, initial, optimizer, run.mesh), reference
 
 
 def announce_resumption(run: Run, start: int) -> None:
@@ -82,7 +103,7 @@ def recording(run: Run, start: int) -> Iterator[tuple[RunFiles, Progress]]:
 
 
 def evaluate_if_due(
-    run: Run, state: TrainState, step: int, files: RunFiles, progress: Progress
+    run: Run, frozen: Any, state: TrainState, step: int, files: RunFiles, progress: Progress
 ) -> EvalResult | None:
     """Evaluates at the start, every `--eval.every` steps and at the end; records the rows.
 
@@ -95,8 +116,9 @@ def evaluate_if_due(
         if run.eval_set is None or not due:
             return None
         progress.print(f"evaluating step {step} on {len(run.eval_set.problems)} problems ...")
+        params = lora.join(frozen, state.params)
         result = setup.evaluate_policy(
-            run.policy, run.sampler, run.reward, run.eval_set, state.params, state.key, step
+            run.policy, run.sampler, run.reward, run.eval_set, params, state.key, step
         )
         store.save(run.directory.evaluations, result)
     rows = result.summary(config.eval.k)
@@ -110,13 +132,10 @@ def mean_pass_at_1(result: EvalResult) -> float:
     return float(pass_at_k(result.correct_PxS, 1).mean())
 
 
-def save_model(run: Run, params: Any) -> None:
-    """The policy as a Hugging Face directory, `model/` in the run's folder; the weights come last."""
-    policy = run.policy
-    copy_tokenizer(Path(run.config.model.path), run.directory.model)
-    save_pretrained(
-        run.directory.model,
-        params,
-        policy.model.config,
-        generation_config=policy.generation_config or None,
-    )
+def save_policy(run: Run, frozen: Any, trained: Any) -> None:
+    """The whole policy in `model/`; what are adapters goes to `adapter/` as well, in PEFT's format."""
+    model = run.policy.model
+    if model.lora:
+        base = run.config.model.path
+        peft.save_adapters(run.directory.adapter, trained, model.config, model.lora, base)
+    write_model(run.directory.model, run.policy, weights.merged(model, frozen, trained))

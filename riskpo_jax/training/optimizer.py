@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from riskpo_jax.training.rounding import round_like
+
 
 def learning_rate(
     peak: float, warmup_steps: int, schedule: str, total_updates: int
@@ -51,16 +53,26 @@ def adamw(
 
 
 def apply_finite(
-    optimizer: optax.GradientTransformation, gradients: Any, opt_state: optax.OptState, params: Any
+    optimizer: optax.GradientTransformation,
+    gradients: Any,
+    opt_state: optax.OptState,
+    params: Any,
+    key: jax.Array,
 ) -> tuple[Any, optax.OptState, dict[str, jax.Array]]:
     """One optimizer update, or none at all when the gradient's global norm is not finite.
+
+    The sum of parameter and update is taken in float32; `key` is for rounding it, and the optimizer's
+    state, to the types that they are stored in.
 
     Returns:
       params, opt_state, and {"grad/norm", "grad/skipped"} (skipped is 1.0 when nothing was done).
     """
     norm = optax.tree.norm(gradients)
     finite = jnp.isfinite(norm)
-    updates, new_opt_state = optimizer.update(gradients, opt_state, params)
-    new = (optax.apply_updates(params, updates), new_opt_state)
+    state_key, params_key = jax.random.split(key)
+    update = optax.with_extra_args_support(optimizer).update
+    updates, new_opt_state = update(gradients, opt_state, params, key=state_key)
+    moved = jax.tree.map(lambda p, u: p.astype(jnp.float32) + u, params, updates)
+    new = (round_like(params_key, moved, params), new_opt_state)
     params, opt_state = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, (params, opt_state))
     return params, opt_state, {"grad/norm": norm, "grad/skipped": 1.0 - finite.astype(jnp.float32)}

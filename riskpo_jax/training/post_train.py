@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
 from riskpo_jax.data.problem import Problem
+from riskpo_jax.models import lora
 from riskpo_jax.rewards.grading import grade_groups, outcome_fractions
 from riskpo_jax.rewards.outcome import Outcome
-from riskpo_jax.rollout.sampler import decode_responses
+from riskpo_jax.rollout.sampler import decode_responses, sample_in_turns
 from riskpo_jax.sharding import batch_sharding
 from riskpo_jax.training import setup
 from riskpo_jax.training.run import Record, Run, StepFn
@@ -60,21 +60,19 @@ class Experience:
 
 
 def post_training_step(
-    run: Run, optimizer: optax.GradientTransformation, initial_params: Any
+    run: Run, optimizer: optax.GradientTransformation, frozen: Any, reference: Any
 ) -> StepFn:
-    """The jitted train step wrapped in sampling and grading."""
+    """The jitted train step wrapped in sampling and grading; the arguments are `make_train_step`'s."""
     config = run.config
     train_step = jax.jit(make_train_step(config, run.policy.model, optimizer), donate_argnums=0)
-    # A copy, because the state that holds the originals is donated.
-    reference = jax.tree.map(jnp.copy, initial_params) if config.algorithm.kl_coef else None
 
     def step(state: TrainState):
         began = time.perf_counter()
-        experience = collect(run, state)
+        experience = collect(run, frozen, state)
         collected = time.perf_counter()
         rewards_QxG = jax.device_put(experience.rewards_QxG(), batch_sharding(run.mesh))
         state, metrics = train_step(
-            state, experience.prompts, experience.rollout, rewards_QxG, reference
+            state, frozen, experience.prompts, experience.rollout, rewards_QxG, reference
         )
         metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
         seconds = time.perf_counter() - began
@@ -87,15 +85,22 @@ def post_training_step(
     return step
 
 
-def collect(run: Run, state: TrainState) -> Experience:
+def collect(run: Run, frozen: Any, state: TrainState) -> Experience:
     """Draws the next problems, samples G responses to each and grades them."""
     config = run.config
     problems = run.loader.batch(int(state.position))
     began = time.perf_counter()
     prompts = run.sampler.place(run.policy.encode(problems))
     key = purpose_key(state.key, Purpose.ROLLOUT, state.step)
-    sampling = setup.rollout_sampling(config)
-    rollout = run.sampler(state.params, key, prompts, config.rollout.group_size, sampling)
+    rollout = sample_in_turns(
+        run.sampler,
+        lora.join(frozen, state.params),
+        key,
+        prompts,
+        config.rollout.group_size,
+        setup.rollout_sampling(config),
+        config.rollout.questions_at_once,
+    )
     tokens_NxR, lengths_N = jax.device_get((rollout.tokens, rollout.lengths))
     sampled = time.perf_counter()
     responses = decode_responses(run.policy.tokenizer, tokens_NxR, lengths_N)

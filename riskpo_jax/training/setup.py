@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,17 @@ from transformers import PreTrainedTokenizerBase
 from riskpo_jax.algorithms import quantiles
 from riskpo_jax.config import Config, get
 from riskpo_jax.data.problem import Problem, Source
-from riskpo_jax.data.prompts import encode_prompts, eos_ids, filter_overlong, format_prompt
+from riskpo_jax.data.prompts import PromptEncoder, eos_ids, make_prompt_encoder
 from riskpo_jax.data.sources import make_eval_source
 from riskpo_jax.data.tokenizers import load_tokenizer
 from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation.evaluator import EvalSet, evaluate
 from riskpo_jax.evaluation.result import EvalResult
+from riskpo_jax.models import peft
 from riskpo_jax.models.config import DecoderConfig
 from riskpo_jax.models.decoder import Decoder
-from riskpo_jax.models.hf import load_params, open_checked
-from riskpo_jax.models.partitioning import abstract_params, init_params, param_shardings
+from riskpo_jax.models.hf import open_checked
+from riskpo_jax.models.lora import Lora
 from riskpo_jax.rewards.outcome import Reward
 from riskpo_jax.rewards.registry import get_reward
 from riskpo_jax.rollout.sampler import Sampler
@@ -35,6 +37,7 @@ from riskpo_jax.rollout.sampling import SamplingParams
 from riskpo_jax.sharding import MESH_AXES, make_mesh, replicated
 from riskpo_jax.training.advantages import tracked_levels
 from riskpo_jax.training.optimizer import adamw, learning_rate
+from riskpo_jax.training.rounding import with_moment_dtype
 from riskpo_jax.training.state import Purpose, TrainState, init_state, purpose_key
 from riskpo_jax.types import Prompts
 
@@ -49,31 +52,27 @@ class Policy:
     eos_ids: tuple[int, ...]
     generation_config: dict[str, Any]
 
+    @cached_property
+    def prompts(self) -> PromptEncoder:
+        directory = Path(self.config.model.path)
+        return make_prompt_encoder(self.config.data, self.tokenizer, directory)
+
     def encode(self, problems: Sequence[Problem]) -> Prompts:
         """Host arrays [Q, max_prompt_length] of the problems' prompts."""
-        data = self.config.data
-        texts = [format_prompt(data.prompt_template, problem) for problem in problems]
-        return encode_prompts(self.tokenizer, texts, data.max_prompt_length, data.chat)
+        return self.prompts.encode(problems)
 
     def fitting(self, source: Source) -> tuple[Source, int]:
         """The problems whose prompts fit, and how many were skipped (`--data.on_overlong`)."""
-        data = self.config.data
-        return filter_overlong(
-            source,
-            self.tokenizer,
-            data.prompt_template,
-            data.max_prompt_length,
-            data.on_overlong,
-            data.chat,
-        )
+        return self.prompts.fitting(source, self.config.data.on_overlong)
 
 
 def load_policy(config: Config) -> Policy:
-    """Reads config.json and the tokenizer, and the headers of the weights.
+    """Reads config.json and the tokenizer, and the headers of the weights and of `--lora.path`.
 
     Raises:
       UserError: a directory that is missing or lacks a file, an unsupported architecture, a tokenizer
-        or a sequence length that does not fit the model, or tensors that are not the architecture's.
+        or a sequence length that does not fit the model, or tensors that are not those of the
+        architecture or of its adapters.
     """
     directory = Path(config.model.path)
     if not directory.is_dir():
@@ -83,9 +82,10 @@ def load_policy(config: Config) -> Policy:
         )
     decoder_config = DecoderConfig.from_directory(directory)
     tokenizer = load_tokenizer(directory)
-    if len(tokenizer) > decoder_config.vocab_size:
+    tokens = 1 + max(tokenizer.get_vocab().values())  # len(tokenizer), but for ids left out
+    if tokens > decoder_config.vocab_size:
         raise UserError(
-            f"{directory}: the tokenizer has {len(tokenizer)} tokens but config.json a vocab_size of "
+            f"{directory}: the tokenizer has {tokens} tokens but config.json a vocab_size of "
             f"{decoder_config.vocab_size}: use the tokenizer that belongs to the model"
         )
     longest = config.data.max_prompt_length + config.rollout.max_response_length
@@ -98,11 +98,24 @@ def load_policy(config: Config) -> Policy:
     if config.model.init == "pretrained":
         open_checked(directory, decoder_config)
     generation = _read_generation_config(directory / "generation_config.json")
-    model = Decoder(
-        decoder_config, dtype=jnp.dtype(config.model.compute_dtype), remat=config.model.remat
-    )
+    model = make_model(config, decoder_config)
+    if config.lora.path:
+        peft.open_checked(config.lora.path, decoder_config, model.lora)
     ends = eos_ids(tokenizer, generation, decoder_config.eos_token_ids)
     return Policy(config, model, tokenizer, ends, generation)
+
+
+def make_model(config: Config, decoder_config: DecoderConfig) -> Decoder:
+    """The decoder in the configured types, with adapters where `--lora.rank` is not 0."""
+    c = config.lora
+    matrices = tuple(peft.MATRICES[name] for name in c.matrices)
+    return Decoder(
+        decoder_config,
+        dtype=jnp.dtype(config.model.compute_dtype),
+        param_dtype=jnp.dtype(config.model.param_dtype),
+        remat=config.model.remat,
+        lora=Lora(c.rank, c.alpha, matrices) if c.rank else None,
+    )
 
 
 def load_eval_set(config: Config, policy: Policy) -> tuple[EvalSet | None, int]:
@@ -152,20 +165,11 @@ def load_mesh(config: Config, batches: Sequence[str]) -> Mesh:
     return mesh
 
 
-def load_or_init_params(config: Config, policy: Policy, mesh: Mesh) -> Any:
-    """The initial policy's parameters on the mesh, from the directory or drawn from the seed."""
-    if config.model.init == "random":
-        key_data = jax.random.key_data(jax.random.key(config.seed))
-        return init_params(policy.model, purpose_key(key_data, Purpose.INIT, 0), mesh)
-    shardings = param_shardings(abstract_params(policy.model), mesh)
-    return load_params(config.model.path, policy.model.config, jnp.float32, shardings)
-
-
 def make_optimizer(config: Config) -> optax.GradientTransformation:
     train = config.train
     updates = train.steps * (train.epochs * train.minibatches if train.stage == "rl" else 1)
     schedule = learning_rate(train.learning_rate, train.warmup_steps, train.schedule, updates)
-    return adamw(
+    optimizer = adamw(
         schedule,
         b1=train.adam_b1,
         b2=train.adam_b2,
@@ -173,14 +177,23 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
         weight_decay=train.weight_decay,
         max_grad_norm=train.max_grad_norm,
     )
+    return with_moment_dtype(optimizer, jnp.dtype(train.moment_dtype))
 
 
 def make_state(
     config: Config, params: Any, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> TrainState:
     """The state before the first step, on the mesh: moments placed like their parameters."""
-    tracker = quantiles.init(len(tracked_levels(config.algorithm)))
-    abstract = jax.eval_shape(lambda p: init_state(p, optimizer, tracker, config.seed), params)
+    shapes = state_shapes(config, params, optimizer, mesh)
+    shardings = jax.tree.map(lambda x: x.sharding, shapes)
+    return jax.jit(partial(_first_state, config, optimizer), out_shardings=shardings)(params)
+
+
+def state_shapes(
+    config: Config, params: Any, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> TrainState:
+    """What `make_state` makes, as ShapeDtypeStructs with shardings; `params` may be such, too."""
+    abstract = jax.eval_shape(partial(_first_state, config, optimizer), params)
     whole = replicated(mesh)
     shardings = jax.tree.map(lambda _: whole, abstract).replace(
         params=jax.tree.map(lambda x: x.sharding, params),
@@ -192,10 +205,18 @@ def make_state(
             transform_non_params=lambda _: whole,
         ),
     )
-    create = jax.jit(
-        lambda p: init_state(p, optimizer, tracker, config.seed), out_shardings=shardings
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        abstract,
+        shardings,
     )
-    return create(params)
+
+
+def _first_state(
+    config: Config, optimizer: optax.GradientTransformation, params: Any
+) -> TrainState:
+    tracker = quantiles.init(len(tracked_levels(config.algorithm)))
+    return init_state(params, optimizer, tracker, config.seed)
 
 
 def rollout_sampling(config: Config) -> SamplingParams:

@@ -17,9 +17,9 @@ from riskpo_jax.types import TrackerState
 class TrainState:
     """One pytree, one checkpoint.
 
-    params: the model's. opt_state: optax's. step: int32, rollout batches done. position: int32, problems
-    drawn so far (the data iterator's whole state). tracker: the bundle quantiles. key: the raw data of the
-    root PRNG key, never split, only folded.
+    params: those that train: the model's or, beside a frozen base, the adapters'. opt_state: optax's.
+    step: int32, rollout batches done. position: int32, problems drawn so far (the data iterator's whole
+    state). tracker: the bundle quantiles. key: the raw data of the root PRNG key, never split, only folded.
     """
 
     params: Any
@@ -38,6 +38,7 @@ class Purpose(IntEnum):
     BUNDLES = 2
     MINIBATCHES = 3
     EVALUATION = 4
+    ROUNDING = 5
 
 
 def purpose_key(key_data: jax.Array, purpose: Purpose, step: jax.Array | int) -> jax.Array:

@@ -10,11 +10,12 @@ import optax
 
 from riskpo_jax import masked
 from riskpo_jax.algorithms import losses
+from riskpo_jax.models import lora
 from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.training.accumulate import accumulate_gradients, split_rows
 from riskpo_jax.training.logprobs import response_logprobs
 from riskpo_jax.training.optimizer import apply_finite
-from riskpo_jax.training.state import TrainState
+from riskpo_jax.training.state import Purpose, TrainState, purpose_key
 
 
 @flax.struct.dataclass
@@ -34,7 +35,10 @@ class SupervisedBatch:
 def make_supervised_step(
     model: Decoder, optimizer: optax.GradientTransformation, micro_batches: int
 ):
-    """A jittable (state, SupervisedBatch) -> (state, metrics); the loss is the mean token NLL in nats."""
+    """A jittable (state, frozen, SupervisedBatch) -> (state, metrics); `frozen` as in `make_train_step`.
+
+    The loss is the mean token NLL in nats.
+    """
 
     def negative_log_likelihood(params: Any, batch: SupervisedBatch):
         logprobs_NxR, entropy_NxR = response_logprobs(
@@ -50,12 +54,17 @@ def make_supervised_step(
         loss = losses.token_mean(-logprobs_NxR, mask_NxR)
         return loss, {"policy/entropy": losses.token_mean(entropy_NxR, mask_NxR)}
 
-    def step(state: TrainState, batch: SupervisedBatch) -> tuple[TrainState, dict[str, jax.Array]]:
+    def step(
+        state: TrainState, frozen: Any, batch: SupervisedBatch
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
         gradients, loss, metrics = accumulate_gradients(
-            negative_log_likelihood, state.params, split_rows(batch, micro_batches)
+            lambda params, rows: negative_log_likelihood(lora.join(frozen, params), rows),
+            state.params,
+            split_rows(batch, micro_batches),
         )
+        key = purpose_key(state.key, Purpose.ROUNDING, state.step)
         params, opt_state, update_metrics = apply_finite(
-            optimizer, gradients, state.opt_state, state.params
+            optimizer, gradients, state.opt_state, state.params, key
         )
         state = state.replace(
             params=params,

@@ -13,6 +13,7 @@ import optax
 from riskpo_jax.algorithms import losses
 from riskpo_jax.config import Config
 from riskpo_jax.masked import Mean, length_mask, masked_mean
+from riskpo_jax.models import lora
 from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.training.accumulate import Metrics, accumulate_gradients, split_rows
 from riskpo_jax.training.advantages import make_advantage_fn
@@ -23,16 +24,17 @@ from riskpo_jax.types import Prompts, Rollout, TrainBatch
 
 Aggregate = Callable[[jax.Array, jax.Array], Mean]
 TrainStep = Callable[
-    [TrainState, Prompts, Rollout, jax.Array, Any], tuple[TrainState, dict[str, jax.Array]]
+    [TrainState, Any, Prompts, Rollout, jax.Array, Any], tuple[TrainState, dict[str, jax.Array]]
 ]
 
 
 def make_train_step(
     config: Config, model: Decoder, optimizer: optax.GradientTransformation
 ) -> TrainStep:
-    """A jittable (state, prompts, rollout, rewards_QxG, reference_params) -> (state, metrics).
+    """A jittable (state, frozen, prompts, rollout, rewards_QxG, reference) -> (state, metrics).
 
-    `reference_params` is the initial policy where the KL penalty is on, else None.
+    `frozen` is what the policy has besides `state.params`, {} where all of it trains; `reference` is
+    the `params` of the initial policy where the KL penalty is on, else None.
     """
     advantage_fn = make_advantage_fn(config.algorithm)
     loss_fn = make_loss_fn(config, model)
@@ -40,31 +42,37 @@ def make_train_step(
 
     def train_step(
         state: TrainState,
+        frozen: Any,
         prompts: Prompts,
         rollout: Rollout,
         rewards_QxG: jax.Array,
-        reference_params: Any,
+        reference: Any,
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         bundle_key = purpose_key(state.key, Purpose.BUNDLES, state.step)
         advantages_QxG, tracker, metrics = advantage_fn(bundle_key, rewards_QxG, state.tracker)
         batch = to_train_batch(prompts, rollout, advantages_QxG)
         shuffle_key = purpose_key(state.key, Purpose.MINIBATCHES, state.step)
+        rounding_key = purpose_key(state.key, Purpose.ROUNDING, state.step)
+        reference_params = None if reference is None else lora.join(frozen, reference)
 
-        def one_update(carry, minibatch: TrainBatch):
+        def loss_of(params: Any, micro_batch: TrainBatch) -> tuple[Mean, Metrics]:
+            return loss_fn(lora.join(frozen, params), micro_batch, reference_params)
+
+        def one_update(carry, key_and_minibatch: tuple[jax.Array, TrainBatch]):
             params, opt_state = carry
+            key, minibatch = key_and_minibatch
             gradients, _, loss_metrics = accumulate_gradients(
-                partial(loss_fn, reference_params=reference_params),
-                params,
-                split_rows(minibatch, config.micro_batches),
+                loss_of, params, split_rows(minibatch, config.micro_batches)
             )
             params, opt_state, update_metrics = apply_finite(
-                optimizer, gradients, opt_state, params
+                optimizer, gradients, opt_state, params, key
             )
             return (params, opt_state), (loss_metrics, update_metrics)
 
         minibatches = shuffled_minibatches(shuffle_key, batch, train.minibatches, train.epochs)
+        keys = jax.random.split(rounding_key, train.minibatches * train.epochs)
         (params, opt_state), (loss_metrics, update_metrics) = jax.lax.scan(
-            one_update, (state.params, state.opt_state), minibatches
+            one_update, (state.params, state.opt_state), (keys, minibatches)
         )
         state = state.replace(
             params=params,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,8 +18,8 @@ from riskpo_jax.training.state import TrainState
 from riskpo_jax.training.supervised import SupervisedBatch, make_supervised_step
 
 
-def warm_start_step(run: Run, optimizer: optax.GradientTransformation) -> StepFn:
-    """The jitted supervised step on the next problems' solutions."""
+def warm_start_step(run: Run, optimizer: optax.GradientTransformation, frozen: Any) -> StepFn:
+    """The jitted supervised step on the next problems' solutions; `frozen` as in `make_train_step`."""
     config = run.config
     supervised = make_supervised_step(run.policy.model, optimizer, config.micro_batches)
     train_step = jax.jit(supervised, donate_argnums=0)
@@ -28,7 +29,7 @@ def warm_start_step(run: Run, optimizer: optax.GradientTransformation) -> StepFn
         problems = run.loader.batch(int(state.position))
         batch = solutions_batch(run.policy, problems)
         batch = jax.device_put(batch, batch_sharding(run.mesh))
-        state, metrics = train_step(state, batch)
+        state, metrics = train_step(state, frozen, batch)
         metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
         return state, metrics | {"time/step_s": time.perf_counter() - began}, []
 

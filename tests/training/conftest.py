@@ -91,11 +91,12 @@ def make_tiny_state():
 
 @pytest.fixture(scope="session")
 def jitted_step(tiny_model):
-    """The jitted train step of a configuration, compiled once in the session."""
+    """The train step of a configuration with nothing frozen, compiled once in the session."""
 
     @functools.cache
     def jitted_step(config, optimizer):
-        return jax.jit(make_train_step(config, tiny_model, optimizer))
+        step = jax.jit(make_train_step(config, tiny_model, optimizer))
+        return lambda state, *batch: step(state, {}, *batch)
 
     return jitted_step
 

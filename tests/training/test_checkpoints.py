@@ -148,3 +148,52 @@ def test_a_state_of_another_shape(open_checkpoints, small, params):
     with pytest.raises(UserError, match=r"/1 does not fit this model and optimizer: ."):
         open_checkpoints().restore(like=state_of(params))
     gc.collect()  # Orbax leaves its other reads unfinished, which warns when they are collected
+
+
+def test_parameters_alone_are_those_of_the_whole_state(open_checkpoints, tiny_params):
+    """Without knowing the optimizer, in the places asked for."""
+    state = state_of(tiny_params)
+    open_checkpoints(keep_last=2).save(state, 7, None)
+    checkpoints = open_checkpoints(keep_last=2)
+    assert_identical(checkpoints.restore_params(state_of(tiny_params, seed=1).params), state.params)
+    assert_identical(
+        checkpoints.restore(like=state).params, checkpoints.restore_params(state.params)
+    )
+    checkpoints.save(state_of(tiny_params, seed=2), 8, None)
+    checkpoints = open_checkpoints(keep_last=2)
+    assert_identical(checkpoints.restore_params(state.params, step=7), state.params)
+
+
+def test_states_and_parameters_come_back_into_shapes_and_other_types(open_checkpoints, small):
+    """No array is there before; parameters are rounded to nearest on their way."""
+    open_checkpoints().save(small, 1, None)
+    checkpoints = open_checkpoints()
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), small
+    )
+    assert_identical(checkpoints.restore(like=shapes), small)
+    for dtype in (jnp.bfloat16, jnp.float32):
+        like = jax.tree.map(lambda x, to=dtype: x.update(dtype=to), shapes.params)
+        rounded = jax.tree.map(lambda x, to=dtype: x.astype(to), small.params)
+        assert_identical(checkpoints.restore_params(like), rounded)
+
+
+@pytest.mark.parametrize(
+    ("params", "named"),
+    [
+        ({"w": jnp.zeros((2, 4)), "b": jnp.zeros(3)}, r"shape: \(2, 4\)"),
+        ({"w": jnp.zeros((2, 3))}, "b is only in one"),
+        ({"w": jnp.zeros((2, 3)), "b": jnp.zeros(3), "head": jnp.zeros(2)}, "head is only in one"),
+    ],
+    ids=["wider", "one-less", "one-more"],
+)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_parameters_of_another_model(open_checkpoints, small, params, named):
+    checkpoints = open_checkpoints()
+    checkpoints.save(small, 1, None)
+    checkpoints = open_checkpoints()
+    with pytest.raises(UserError, match=f"/1 does not fit this model: .*{named}"):
+        checkpoints.restore_params(params)
+    with pytest.raises(UserError, match="holds no checkpoint of step 2"):
+        checkpoints.restore_params(small.params, step=2)
+    gc.collect()  # as above

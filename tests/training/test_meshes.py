@@ -6,17 +6,20 @@ import sys
 import textwrap
 
 SCRIPT = """
-    import jax, numpy as np, optax
+    import jax, jax.numpy as jnp, numpy as np, optax
     from riskpo_jax.config import from_flat
     from riskpo_jax.config_rules import resolve
     from riskpo_jax.models.config import DecoderConfig
+    from riskpo_jax.models import lora
     from riskpo_jax.models.decoder import Decoder
-    from riskpo_jax.models.partitioning import abstract_params, init_params, param_shardings
+    from riskpo_jax.models.partitioning import init_params, placed_shapes
     from riskpo_jax.rollout.sampler import Sampler
     from riskpo_jax.rollout.sampling import SamplingParams
     from riskpo_jax.sharding import batch_sharding, make_mesh
+    from riskpo_jax.training.rounding import round_like, with_moment_dtype
     from riskpo_jax.training.setup import make_state
     from riskpo_jax.training.train_step import make_train_step
+    from riskpo_jax.training.weights import frozen_and_trained
     from riskpo_jax.types import Prompts
 
     jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -26,16 +29,27 @@ SCRIPT = """
         "rollout.max_response_length": 6, "train.micro_batch_size": 8,
         "train.epochs": 2, "eval.samples": 1, "eval.k": (1,),
     }))
-    model = Decoder(DecoderConfig(23, 32, 40, 2, 4, 2, 8, initializer_range=0.3))
-    optimizer = optax.sgd(0.05, momentum=0.9)
+    plain = Decoder(DecoderConfig(23, 32, 40, 2, 4, 2, 8, initializer_range=0.3))
+    adapted = plain.clone(lora=lora.Lora(2, 4.0))
+    optimizer = with_moment_dtype(optax.sgd(0.05, momentum=0.9), jnp.dtype("float32"))
     rng = np.random.default_rng(0)
     host = Prompts(rng.integers(0, 23, (8, 5)).astype(np.int32), np.int32(np.arange(8) % 5 + 1))
-    host_params = jax.device_get(init_params(model, jax.random.key(0), make_mesh(8)))
+    host_params = jax.device_get(init_params(adapted, jax.random.key(0), make_mesh(8)))
+    base, adapters = lora.split(host_params)
+    adapters = jax.tree.map(lambda x: np.float32(0.3 * rng.standard_normal(x.shape)), adapters)
     rewards = rng.integers(0, 2, (8, 2)).astype(np.float32)
 
-    def one_step(*sizes):
-        mesh = make_mesh(*sizes, devices=jax.devices()[: np.prod(sizes)])
-        params = jax.device_put(host_params, param_shardings(abstract_params(model), mesh))
+    def placed(model, tree, mesh):
+        shardings = jax.tree.map(lambda x: x.sharding, placed_shapes(model, mesh))
+        return jax.device_put(tree, shardings)
+
+    def mesh_of(sizes):
+        return make_mesh(*sizes, devices=jax.devices()[: np.prod(sizes)])
+
+    def one_step(model, whole, *sizes):
+        mesh = mesh_of(sizes)
+        frozen, params = frozen_and_trained(model, placed(model, whole, mesh))
+        before, kept = jax.device_get((params, frozen))
         state = make_state(config, params, optimizer, mesh)
         trees = map(jax.tree.leaves, (params, state.params, state.opt_state))
         for p, q, m in zip(*trees, strict=True):
@@ -44,36 +58,53 @@ SCRIPT = """
             assert leaf.sharding.is_fully_replicated and leaf.sharding.mesh == mesh
         sampler = Sampler(model, mesh, 6, (3, 11))
         prompts = sampler.place(host)
-        rollout = sampler(state.params, jax.random.key(1), prompts, 2, SamplingParams())
+        policy = lora.join(frozen, state.params)
+        rollout = sampler(policy, jax.random.key(1), prompts, 2, SamplingParams())
         assert rollout.tokens.sharding == batch_sharding(mesh)
         drawn = jax.device_get(rollout)
         state, metrics = jax.jit(make_train_step(config, model, optimizer), donate_argnums=0)(
-            state, prompts, rollout, jax.device_put(rewards, batch_sharding(mesh)), None
+            state, frozen, prompts, rollout, jax.device_put(rewards, batch_sharding(mesh)), None
         )
-        moved = jax.tree.map(np.subtract, host_params, jax.device_get(state.params))
+        jax.tree.map(np.testing.assert_array_equal, jax.device_get(frozen), kept)
+        moved = jax.tree.map(np.subtract, before, jax.device_get(state.params))
         return {
             "rollout": drawn, "moved": moved,
             "metrics": jax.device_get(metrics), "tracker": jax.device_get(state.tracker),
         }
 
-    alone = one_step(1, 1, 1)
-    assert max(abs(x).max() for x in jax.tree.leaves(alone["moved"])) > 1e-3
-    assert alone["metrics"]["policy/mismatch_kl"] < 1e-9
-    assert alone["metrics"]["grad/skipped"] == 0
-    for sizes in [(8, 1, 1), (2, 2, 2), (1, 4, 2)]:
-        many = one_step(*sizes)
-        for path, x, y in zip(
-            jax.tree_util.tree_leaves_with_path(many), *map(jax.tree.leaves, (alone, many)),
-            strict=True,
-        ):
-            where = f"{sizes} {jax.tree_util.keystr(path[0])}"
-            np.testing.assert_allclose(y, x, rtol=1e-5, atol=1e-5, err_msg=where)
+    def assert_equal_on(meshes, model, whole):
+        alone = one_step(model, whole, 1, 1, 1)
+        assert max(abs(x).max() for x in jax.tree.leaves(alone["moved"])) > 1e-3
+        assert alone["metrics"]["policy/mismatch_kl"] < 1e-9
+        assert alone["metrics"]["grad/skipped"] == 0
+        for sizes in meshes:
+            many = one_step(model, whole, *sizes)
+            for path, x, y in zip(
+                jax.tree_util.tree_leaves_with_path(many), *map(jax.tree.leaves, (alone, many)),
+                strict=True,
+            ):
+                where = f"{sizes} {jax.tree_util.keystr(path[0])}"
+                np.testing.assert_allclose(y, x, rtol=1e-5, atol=1e-5, err_msg=where)
+
+    def rounded(*sizes):
+        low = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16), base)
+        round_ = jax.jit(lambda tree: round_like(jax.random.key(2), tree, low))
+        return jax.device_get(round_(placed(plain, base, mesh_of(sizes))))
+
+    assert_equal_on([(8, 1, 1), (2, 2, 2)], plain, base)
+    assert_equal_on([(1, 4, 2)], adapted, lora.join(base, adapters))
+    alone = rounded(1, 1, 1)
+    for sizes in [(8, 1, 1), (1, 4, 2)]:
+        jax.tree.map(np.testing.assert_array_equal, rounded(*sizes), alone)
     print("equal on all meshes")
 """
 
 
 def test_a_step_is_the_same_on_every_mesh():
-    """Same tokens, log-probabilities, metrics, gradients over two updates, and tracker."""
+    """Same tokens, log-probabilities, metrics, gradients over two updates, and tracker.
+
+    With and without adapters; and what is rounded at random is rounded alike.
+    """
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
     result = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(SCRIPT)],

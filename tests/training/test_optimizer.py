@@ -10,6 +10,7 @@ import pytest
 
 from riskpo_jax.training.optimizer import adamw, apply_finite, learning_rate
 
+KEY = jax.random.key(0)
 HYPER = {"b1": 0.9, "b2": 0.99, "eps": 1e-8, "weight_decay": 0.1, "max_grad_norm": 1.0}
 
 
@@ -55,7 +56,7 @@ def test_three_updates_follow_the_formulas():
     m = {k: np.zeros_like(v) for k, v in expected.items()}
     v = {k: np.zeros_like(v) for k, v in expected.items()}
     for t, whole in enumerate(gradients, start=1):
-        found, state, metrics = update(whole, state, found)
+        found, state, metrics = update(whole, state, found, KEY)
         norm = np.sqrt(sum((np.float64(g) ** 2).sum() for g in whole["layers"].values()))
         assert norm > 1
         assert float(metrics["grad/norm"]) == pytest.approx(norm, rel=1e-6)  # before clipping
@@ -76,7 +77,7 @@ def test_every_matrix_of_the_decoder_decays_and_nothing_else(tiny_params):
     optimizer = adamw(optax.constant_schedule(1.0), **HYPER)
     params = jax.tree.map(jnp.ones_like, tiny_params)
     zeros = jax.tree.map(jnp.zeros_like, params)
-    update = jax.jit(lambda g, p: apply_finite(optimizer, g, optimizer.init(p), p))
+    update = jax.jit(lambda g, p: apply_finite(optimizer, g, optimizer.init(p), p, KEY))
     after, _, _ = update(zeros, params)
     decayed = {
         jax.tree_util.keystr(path, simple=True, separator="/")
@@ -92,9 +93,9 @@ def test_every_matrix_of_the_decoder_decays_and_nothing_else(tiny_params):
 def test_a_gradient_that_is_not_finite_changes_nothing(bad):
     params, gradients = params_and_gradients()
     optimizer = adamw(optax.constant_schedule(0.1), **HYPER)
-    _, state, _ = apply_finite(optimizer, gradients[0], optimizer.init(params), params)
+    _, state, _ = apply_finite(optimizer, gradients[0], optimizer.init(params), params, KEY)
     gradients[1]["layers"]["scale"][2] = bad
-    after = apply_finite(optimizer, gradients[1], state, params)
+    after = apply_finite(optimizer, gradients[1], state, params, KEY)
     assert not np.isfinite(after[2]["grad/norm"]) and float(after[2]["grad/skipped"]) == 1
     for a, b in zip(jax.tree.leaves(after[:2]), jax.tree.leaves((params, state)), strict=True):
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
@@ -104,4 +105,4 @@ def test_a_gradient_that_is_not_finite_changes_nothing(bad):
 def test_no_deprecated_function_is_called():
     params, gradients = params_and_gradients()
     optimizer = adamw(optax.constant_schedule(0.1), **HYPER)
-    apply_finite(optimizer, gradients[0], optimizer.init(params), params)
+    apply_finite(optimizer, gradients[0], optimizer.init(params), params, KEY)

@@ -18,6 +18,7 @@ from riskpo_jax.models.hf import save_pretrained
 from riskpo_jax.models.partitioning import init_params
 from riskpo_jax.sharding import MESH_AXES, make_mesh
 from riskpo_jax.training import setup
+from riskpo_jax.training.weights import load_trained
 
 SHAPE = DecoderConfig(260, 8, 8, 1, 2, 1, 4, max_position_embeddings=64, eos_token_ids=(5,))
 
@@ -54,7 +55,7 @@ def test_a_policy_is_read_from_its_directory(make_config, directory):
 def test_parameters_come_from_the_directory_or_from_the_seed(make_config, directory, stored):
     def load(**changes):
         config = make_config(model__path=str(directory), **changes)
-        return setup.load_or_init_params(config, setup.load_policy(config), make_mesh())
+        return load_trained(config, setup.load_policy(config), make_mesh())
 
     pretrained, zero, one = (
         load(),
@@ -112,7 +113,7 @@ def test_the_evaluation_set_leaves_out_and_counts_what_does_not_fit(
     names = {
         "model__path": str(directory),
         "data__source": "jsonl",
-        "data__path": str(file),
+        "data__path": (str(file),),
         "reward__name": "math",
     }
     config = make_config(data__eval_path=str(file), **names)
@@ -161,10 +162,28 @@ def test_the_cosine_schedule_ends_with_the_run(make_config, changes, updates):
     params = {"scale": jnp.float32(0)}
     state, moves = optimizer.init(params), []
     for _ in range(updates + 1):
-        update, state = optimizer.update({"scale": jnp.float32(1)}, state, params)
+        gradient = {"scale": jnp.float32(1)}
+        update, state = optimizer.update(gradient, state, params, key=jax.random.key(0))
         moves.append(float(-update["scale"]))
     expected = 0.5 * (1 + np.cos(np.pi * np.arange(updates + 1) / updates))
     np.testing.assert_allclose(moves, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("param_dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("moment_dtype", ["float32", "bfloat16"])
+def test_the_state_s_types_are_those_asked_for(make_config, tiny_params, param_dtype, moment_dtype):
+    """And what is planned without a device is what is made."""
+    config = make_config(train__moment_dtype=moment_dtype)
+    params = jax.tree.map(lambda x: x.astype(param_dtype), tiny_params)
+    optimizer, mesh = setup.make_optimizer(config), make_mesh()
+    state = setup.make_state(config, params, optimizer, mesh)
+    adam = state.opt_state[1][0]
+    for tree, dtype in ((state.params, param_dtype), ((adam.mu, adam.nu), moment_dtype)):
+        assert {str(leaf.dtype) for leaf in jax.tree.leaves(tree)} == {dtype}
+    planned = setup.state_shapes(config, params, optimizer, mesh)
+    assert jax.tree.structure(planned) == jax.tree.structure(state)
+    for a, b in zip(jax.tree.leaves(planned), jax.tree.leaves(state), strict=True):
+        assert (a.shape, a.dtype, a.sharding) == (b.shape, b.dtype, b.sharding)
 
 
 def test_the_first_state_follows_the_parameters(make_config, tiny_params):

@@ -1,0 +1,137 @@
+"""docs/precision.md, recomputed from the shapes of what a run holds; nothing is allocated."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from riskpo_jax.config import from_flat
+from riskpo_jax.config_rules import resolve
+from riskpo_jax.models import kv_cache, lora
+from riskpo_jax.models.known import KNOWN
+from riskpo_jax.models.partitioning import placed_shapes
+from riskpo_jax.sharding import make_mesh
+from riskpo_jax.training import setup
+from riskpo_jax.training.logprobs import response_logprobs
+from riskpo_jax.training.weights import frozen_and_trained
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "precision.md").read_text()
+SMALL, DISTILLED, LARGE = "Qwen2.5-1.5B", "DeepSeek-R1-Distill-Qwen-1.5B", "Qwen2.5-7B"
+
+# Model, --model.param_dtype, --train.moment_dtype, --lora.rank
+STATES = [
+    (SMALL, "float32", "float32", 0),
+    (SMALL, "float32", "bfloat16", 0),
+    (SMALL, "bfloat16", "float32", 0),
+    (SMALL, "bfloat16", "bfloat16", 0),
+    (SMALL, "bfloat16", "float32", 16),
+    (SMALL, "bfloat16", "float32", 64),
+    (DISTILLED, "float32", "float32", 0),
+    (DISTILLED, "bfloat16", "bfloat16", 0),
+    (LARGE, "bfloat16", "bfloat16", 0),
+    (LARGE, "bfloat16", "float32", 16),
+    (LARGE, "bfloat16", "float32", 64),
+]
+# Model, --model.compute_dtype, --model.remat, --lora.rank, prompt and response length
+ACTIVATIONS = [
+    (SMALL, "bfloat16", False, 0, 1024, 1024),
+    (SMALL, "bfloat16", True, 0, 1024, 1024),
+    (SMALL, "bfloat16", False, 0, 1024, 3072),
+    (SMALL, "bfloat16", True, 0, 1024, 3072),
+    (SMALL, "float32", True, 0, 1024, 3072),
+    (LARGE, "bfloat16", True, 16, 1024, 3072),
+]
+CACHES = [(model, dtype) for model in (SMALL, LARGE) for dtype in ("float32", "bfloat16")]
+
+
+def parts(config, name):
+    """The model, its frozen parameters and those that train, as shapes."""
+    model = setup.make_model(config, KNOWN[name])
+    return model, *frozen_and_trained(model, placed_shapes(model, make_mesh()))
+
+
+def nbytes(tree) -> int:
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def gigabytes(*sizes: int) -> list[str]:
+    return [f"{size / 1e9:.2f}" for size in sizes]
+
+
+def row(*cells) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def state_row(name, param_dtype, moment_dtype, rank) -> str:
+    config = resolve(
+        from_flat(
+            {
+                "model.param_dtype": param_dtype,
+                "train.moment_dtype": moment_dtype,
+                "lora.rank": rank,
+            }
+        )
+    )
+    _, frozen, trained = parts(config, name)
+    state = setup.state_shapes(config, trained, setup.make_optimizer(config), make_mesh())
+    floats = jax.tree.map(lambda x: x.update(dtype=jnp.float32), trained)
+    moments = [x for x in jax.tree.leaves(state.opt_state) if x.ndim]
+    held = (
+        nbytes((frozen, state.params)),
+        nbytes(moments),
+        nbytes(floats),  # the sum over micro-batches
+        nbytes(trained),  # that of one micro-batch
+    )
+    what = f"adapters, rank {rank}" if rank else "all"
+    return row(name, what, param_dtype, moment_dtype, *gigabytes(*held, sum(held)))
+
+
+def activations_row(name, dtype, remat, rank, prompt, response) -> str:
+    """What the backward pass of one sequence's log-probabilities keeps, besides the parameters."""
+    flags = {"model.compute_dtype": dtype, "model.remat": remat, "lora.rank": rank}
+    model, frozen, trained = parts(resolve(from_flat(flags)), name)
+
+    def backward(frozen, trained, *batch):
+        def score(trained):
+            return response_logprobs(model, lora.join(frozen, trained), *batch, 1.0)[0]
+
+        return jax.vjp(score, trained)[1]
+
+    batch = [jax.ShapeDtypeStruct(s, jnp.int32) for s in ((1, prompt), (1,), (1, response), (1,))]
+    kept = jax.tree.leaves(jax.eval_shape(backward, frozen, trained, *batch))
+    of_parameters = [(x.shape, x.dtype) for x in jax.tree.leaves((frozen, trained))]
+    for leaf in list(kept):
+        if (leaf.shape, leaf.dtype) in of_parameters:
+            of_parameters.remove((leaf.shape, leaf.dtype))
+            kept.remove(leaf)
+    what = f"adapters, rank {rank}" if rank else "all"
+    return row(
+        name, what, dtype, "yes" if remat else "no", prompt + response, *gigabytes(nbytes(kept))
+    )
+
+
+def cache_row(name, dtype) -> str:
+    cache = jax.eval_shape(lambda: kv_cache.init_cache(KNOWN[name], 1, 4096, jnp.dtype(dtype)))
+    size = nbytes((cache.k, cache.v))
+    return row(name, dtype, f"{size // 4096:,}", f"{size / 1e9:.3f}")
+
+
+@pytest.mark.parametrize("case", STATES, ids=str)
+def test_the_state(case):
+    assert state_row(*case) in DOCUMENT
+
+
+@pytest.mark.parametrize("case", ACTIVATIONS, ids=str)
+def test_the_activations(case):
+    assert activations_row(*case) in DOCUMENT
+
+
+@pytest.mark.parametrize("case", CACHES, ids=str)
+def test_the_cache(case):
+    assert cache_row(*case) in DOCUMENT
+
+
+def test_every_row_of_the_document_is_checked():
+    rows = [line for line in DOCUMENT.splitlines() if line.startswith(("| Qwen", "| DeepSeek"))]
+    assert len(rows) == len(set(rows)) == len(STATES) + len(ACTIVATIONS) + len(CACHES)
