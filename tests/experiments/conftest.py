@@ -76,17 +76,18 @@ REACHED_DEVICES = 99
 def call(monkeypatch, capsys):
     """call(module, *args) -> (exit status, stdout, stderr) of `python -m module *args`.
 
-    Runs in this process, without absl's own process-wide set-up. Unless `devices` are given, a
-    program whose input is accepted exits with status 99 where it would touch the first one.
+    Runs in this process, without absl's own process-wide set-up, in the repository or in `folder`.
+    Unless `devices` are given, a program whose input is accepted exits with status 99 where it would
+    touch the first one.
     """
 
     def app_run(main, flags_parser):
         sys.exit(main(flags_parser(argv)))
 
-    def call(module, *args, devices: bool = False) -> tuple[int, str, str]:
+    def call(module, *args, devices: bool = False, folder: Path = ROOT) -> tuple[int, str, str]:
         nonlocal argv
         argv = [module.__name__, *map(str, args)]
-        monkeypatch.chdir(ROOT)
+        monkeypatch.chdir(folder)
         monkeypatch.setattr(app, "run", app_run)
         if not devices:
             monkeypatch.setattr(setup, "load_mesh", lambda *_: sys.exit(REACHED_DEVICES))

@@ -91,7 +91,11 @@ def test_good_input_reaches_the_devices(call, task, jsonl_task):
         (["--reward.name=nowhere:reward"], "cannot import nowhere"),
         (["--data.levels=easy,impossible"], "impossible"),
         (["--data.prompt_template={numbrs}"], "numbrs"),
-        (["--data.chat"], "no chat template"),
+        (["--data.chat_template=model"], "no chat template"),
+        (
+            ["--data.system_prompt=Be brief."],
+            "--data.system_prompt is a message of a chat template",
+        ),
     ],
     ids=lambda x: " ".join(x) if isinstance(x, list) else "",
 )
@@ -179,6 +183,8 @@ def test_an_empty_or_missing_file_and_nothing_to_evaluate(refused, jsonl_task, t
     assert "problems.jsonl holds no problems" in refused(run, *jsonl_task())
     missing = f"--data.path={tmp_path / 'nowhere.jsonl'}"
     assert "nowhere.jsonl (No such file" in refused(run, *jsonl_task(), missing)
+    second = f"--data.path={tmp_path / 'problems.jsonl'},{tmp_path / 'nowhere.jsonl'}"
+    assert "nowhere.jsonl (No such file" in refused(run, *jsonl_task(GOOD_LINE), second)
     assert "--data.eval_path" in refused(evaluate, *jsonl_task(GOOD_LINE))
 
 
@@ -194,6 +200,16 @@ def test_a_prompt_over_the_limit_is_counted_or_refused(call, refused, jsonl_task
 
     message = refused(run, *jsonl_task(long))
     assert "none of the 1 problems" in message and "--data.max_prompt_length" in message
+
+
+def test_a_chat_template_that_raises(refused, task, model_directory, tmp_path):
+    directory = shutil.copytree(model_directory, tmp_path / "model")
+    template = directory / "chat_template.jinja"
+    template.write_text("{{ raise_exception('this model does not chat') }}")
+    flags = [f"--model.path={directory}", "--data.chat_template=model"]
+    message = refused(run, *task, *flags)
+    assert f"{template} raises an error (this model does not chat)" in message
+    assert "--data.chat_template=plain" in message
 
 
 def test_more_questions_a_step_than_there_are(refused, jsonl_task):
