@@ -39,6 +39,13 @@ def main() -> None:
     console = Console()
     config = experiment_flags.config_from_flags()
     if _STEP.value is None:
+        if config.lora.rank:
+            console.print(
+                f"evaluating --model.path={config.model.path} as it is: --lora.* says how a run "
+                "trained, experiments.export merges adapters",
+                soft_wrap=True,
+                highlight=False,
+            )
         config = dataclasses.replace(
             config, model=dataclasses.replace(config.model, init="pretrained"), lora=LoraConfig()
         )

@@ -8,6 +8,8 @@ the weights. It runs on the CPU, beside a run that has the accelerators.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ from absl import flags
 from rich.console import Console
 
 from experiments import flags as experiment_flags
+from riskpo_jax.data.tokenizers import READ_OTHERWISE
 from riskpo_jax.errors import UserError
+from riskpo_jax.files import replacing_folder
 from riskpo_jax.models import peft
 from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.sharding import make_mesh
@@ -43,24 +47,43 @@ _MAX_SHARD_GB = flags.DEFINE_float(
 
 def main() -> None:
     jax.config.update("jax_platforms", "cpu")
+    experiment_flags.refuse_settings("model.path")
     path, out = map(experiment_flags.required_path, (_CHECKPOINT, _OUT))
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"--out={out} exists and is not an empty folder: give another")
+    with blaming_out(out):
+        if out.is_file() or (out.is_dir() and any(out.iterdir())):
+            raise UserError(f"--out={out} exists and is not an empty folder: give another")
     if _MAX_SHARD_GB.value <= 0:
         raise UserError(f"--max_shard_gb={_MAX_SHARD_GB.value} must be greater than 0")
     model_path = flags.FLAGS["model.path"]
     source = find_source(path, model_path.value if model_path.present else None)
-    policy = setup.load_policy(source.config)
+    if model_path.present and source.run is None:
+        raise UserError(f"--model.path contradicts --checkpoint={path}, a model itself: give one")
+    policy = setup.load_policy(source.config, source.needs_weights)
     adapted = load_adapter(policy.model, _ADAPTER.value) if _ADAPTER.value else None
     stored = policy.model.param_dtype
     dtype = jnp.dtype(_DTYPE.value or stored)
     mesh = make_mesh(devices=jax.devices()[:1])
-    params = load_params(source, policy, mesh, jnp.promote_types(dtype, stored))
-    if adapted:
-        model, adapters = adapted
-        params = weights.merged(model, params, adapters)
-    write_model(out, policy, params, dtype, round(_MAX_SHARD_GB.value * 1e9))
-    Console().print(summary(out, params, dtype), soft_wrap=True, highlight=False)
+    with contextlib.ExitStack() as stack:
+        with blaming_out(out):  # before the work
+            folder = stack.enter_context(replacing_folder(out))
+        params = load_params(source, policy, mesh, jnp.promote_types(dtype, stored))
+        if adapted:
+            model, adapters = adapted
+            params = weights.merged(model, params, adapters)
+        with blaming_out(out):
+            alike = write_model(folder, policy, params, dtype, round(_MAX_SHARD_GB.value * 1e9))
+            stack.close()
+    lines = [summary(out, params, dtype), *([] if alike else [f"{out}: {READ_OTHERWISE}"])]
+    Console().print("\n".join(lines), soft_wrap=True, highlight=False)
+
+
+@contextlib.contextmanager
+def blaming_out(out: Path) -> Iterator[None]:
+    """Turns what the system says about the place into a UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"--out={out}: {error.strerror or error}; give another place") from error
 
 
 def load_adapter(model: Decoder, directory: str) -> tuple[Decoder, Any]:

@@ -67,6 +67,18 @@ def required_path(flag: flags.FlagHolder[str | None]) -> Path:
     return Path(flag.value)
 
 
+def refuse_settings(*allowed: str) -> None:
+    """For programs that take their settings from elsewhere.
+
+    Raises:
+      UserError: a setting is given that is not `allowed`, and would be ignored.
+    """
+    for name, _, _ in config_lib.leaves():
+        if flags.FLAGS[name].present and name not in allowed:
+            hint = f"; of the settings it takes --{' and --'.join(allowed)}" if allowed else ""
+            raise UserError(f"--{name} means nothing to this program{hint}")
+
+
 def run(main: Callable[[], None]) -> None:
     """Runs `main` under absl; a `UserError` is printed as one line and exits with status 1."""
 

@@ -47,6 +47,7 @@ class Theirs(NamedTuple):
 
 def main() -> None:
     jax.config.update("jax_platforms", "cpu")
+    experiment_flags.refuse_settings("model.path", "model.compute_dtype")
     directory = Path(flags.FLAGS["model.path"].value)
     dtype = flags.FLAGS["model.compute_dtype"].value
     config = DecoderConfig.from_directory(directory)

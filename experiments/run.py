@@ -26,6 +26,7 @@ from riskpo_jax.training.run import Run
 from riskpo_jax.training.warm_start import check_solutions
 
 flags.adopt_module_key_flags(experiment_flags)  # so that --help lists them
+_ROLLOUT_BATCHES = ("data.questions_per_step", "rollout.questions_at_once")
 
 
 def main() -> None:
@@ -45,10 +46,10 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
     reward = setup.load_reward(config)
     source = make_train_source(config)
     if config.train.stage == "supervised":
-        batch = "train.batch_size"
+        batch, sharded = "train.batch_size", ["train.batch_size"]
         check_solutions(policy, source)
     else:
-        batch = "data.questions_per_step"
+        batch, sharded = "data.questions_per_step", list(_ROLLOUT_BATCHES)
         source, skipped = policy.fitting(source)
         setup.print_skipped(console, config, skipped, "training")
     if len(source) < get(config, batch):
@@ -58,8 +59,7 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
     grade_one(reward, "", source[0])  # does it return outcomes?
     eval_set, skipped = setup.load_eval_set(config, policy)
     setup.print_skipped(console, config, skipped, "evaluation")
-    sharded = [batch, "rollout.questions_at_once", *(["eval.batch_size"] if eval_set else [])]
-    mesh = setup.load_mesh(config, sharded)
+    mesh = setup.load_mesh(config, sharded + ["eval.batch_size"] * (eval_set is not None))
     directory.claim(config, experiment_flags.as_flagfile(config))
     return Run(
         config=config,

@@ -347,8 +347,9 @@ def check_resumable(old: Mapping[str, Any], new: Config) -> None:
     Raises:
       UserError: naming the first setting that differs.
     """
+    default = to_flat(Config())  # of a setting that is younger than the run
     for name, field, _ in leaves():
-        before, now = old.get(name), to_flat(new)[name]
+        before, now = old.get(name, default[name]), to_flat(new)[name]
         if before == now:
             continue
         if name == "train.steps" and now > before and new.train.schedule == "constant":

@@ -220,6 +220,9 @@ def _check_lora(config: Config) -> None:
         raise UserError(
             f"--lora.matrices={','.join(lora.matrices)} must be one or more of {', '.join(names)}"
         )
+    for name, default in (("alpha", LoraConfig().alpha), ("matrices", names)):
+        if not lora.rank and getattr(lora, name) != default:
+            raise UserError(f"--lora.{name} without --lora.rank trains no adapters: give a rank")
     if lora.path and not lora.rank:
         raise UserError(
             f"--lora.path={lora.path} without --lora.rank, the rank of its adapters: give both"

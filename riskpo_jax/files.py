@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -27,9 +28,14 @@ def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
 
     The old folder goes with everything in it. A link stays, and what it points to is replaced. Two
     renames cannot be one: a kill between them leaves the old folder as `.NAME.old` beside the new
-    `.NAME.tmp`; the next call clears both away. For one writer at a time.
+    `.NAME.tmp`; the next call clears both away. For one writer at a time. Raises OSError before anything
+    is yielded for a place where no folder can be made or renamed.
     """
     path = Path(path).resolve()
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    if path.is_mount():
+        raise OSError(errno.EBUSY, "A mount point, which cannot be renamed", str(path))
     aside, old = (path.with_name(f".{path.name}.{end}") for end in ("tmp", "old"))
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)

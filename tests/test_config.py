@@ -173,6 +173,8 @@ BAD = [
     ),
     ({"lora.matrices": ()}, "--lora.matrices= must be one or more of q_proj"),
     ({"lora.path": "x"}, "--lora.path=x without --lora.rank"),
+    ({"lora.alpha": 7.0}, "--lora.alpha without --lora.rank"),
+    ({"lora.matrices": ("q_proj",)}, "--lora.matrices without --lora.rank"),
     ({"model.param_dtype": "float16"}, "--model.param_dtype='float16' is not one of float32, bfl"),
     ({"train.moment_dtype": "float16"}, "--train.moment_dtype='float16' is not one of float32, bf"),
     ({"data.prompt_template": "Q: {problem}\nA: x"}, "--data.prompt_template"),
@@ -280,6 +282,14 @@ def test_the_same_settings_and_those_that_may_change_continue():
             resume({}, {name: not field.default if kind is bool else field.default + 1})
 
 
+def test_a_run_that_is_older_than_a_setting_had_its_default():
+    old = to_flat(resolve(from_flat({})))
+    del old["train.moment_dtype"]
+    check_resumable(old, resolve(from_flat({})))
+    with pytest.raises(UserError, match="was made with 'float32'"):
+        check_resumable(old, resolve(from_flat({"train.moment_dtype": "bfloat16"})))
+
+
 OTHER_CHOICES = {  # where another value needs company to be valid
     "data.source": {
         "data.source": "reasoning_gym",
@@ -299,11 +309,14 @@ OTHER_CHOICES = {  # where another value needs company to be valid
     "data.system_prompt": {"data.system_prompt": "Be brief.", "data.chat_template": "model"},
     "data.thinking": {"data.thinking": False, "data.chat_template": "model"},
     "eval.k": {"eval.k": (1,)},
-    "lora.matrices": {"lora.matrices": ("q_proj",)},
+    "lora.alpha": {"lora.alpha": 7.0, "lora.rank": 4},
+    "lora.matrices": {"lora.matrices": ("q_proj",), "lora.rank": 4},
     "lora.path": {"lora.path": "x", "lora.rank": 4},
 }
 ALREADY = {  # company that the run to continue had, too
     "data.thinking": {"data.chat_template": "model"},
+    "lora.alpha": {"lora.rank": 4},
+    "lora.matrices": {"lora.rank": 4},
     "lora.path": {"lora.rank": 4},
 }
 

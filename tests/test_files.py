@@ -1,6 +1,7 @@
 """Renamed when whole, gone when not."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +67,17 @@ def test_what_a_link_points_to_is_replaced(tmp_path):
         (aside / "a").write_text("new")
     assert (tmp_path / "model").is_symlink()
     assert tree(tmp_path / "disk") == {"a": "new"}
+
+
+def test_a_place_that_cannot_be_renamed_is_refused_before_any_work(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "disk")
+    for place, error in ("file", "Not a directory"), ("file/model", "Not a dir"), ("disk", "mount"):
+        with pytest.raises(OSError, match=error), replacing_folder(tmp_path / place):
+            raise AssertionError("the work has begun")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "file"]
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.mark.parametrize("killed_at", [1, 2])

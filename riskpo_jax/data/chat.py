@@ -27,7 +27,7 @@ class Chat:
 
     Attributes:
       template: Jinja text, or None for the tokenizer's own.
-      file: where the tokenizer's own stands, to name it in errors.
+      file: where the tokenizer's own stands, to name it in the errors that it raises.
       system_prompt: the first message; none when empty.
       thinking: passed to the template as `enable_thinking` (Qwen3's closes its think block at False).
     """
@@ -44,8 +44,8 @@ class Chat:
         Where to put a BOS is the template's to say: one written in a message is left out.
 
         Raises:
-          UserError: the template fails, as some do on purpose (`raise_exception`), say on a system
-            message.
+          UserError: the tokenizer's own template fails, as some do on purpose (`raise_exception`), say
+            on a system message.
         """
         messages = [("system", self.system_prompt)] if self.system_prompt else []
         messages.append(("user", text))
@@ -60,6 +60,8 @@ class Chat:
                 tokenize=False,
             )
         except Exception as error:  # a template can run into any error
+            if self.template is not None or isinstance(error, ImportError):  # not its own
+                raise
             reason = str(error).partition("\n")[0] or type(error).__name__
             less = "leave out --data.system_prompt, " if self.system_prompt else ""
             raise UserError(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import dropwhile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -162,19 +161,16 @@ def one_bos(ids: list[int], bos: int | None, wanted: bool) -> list[int]:
 
 
 def eos_ids(
-    tokenizer: PreTrainedTokenizerBase,
-    generation_config: Mapping[str, Any] | None = None,
-    model_eos_ids: Sequence[int] = (),
+    tokenizer: PreTrainedTokenizerBase, declared: Sequence[int], directory: str | Path
 ) -> tuple[int, ...]:
-    """The tokens that end a response, ascending: the tokenizer's and those of the model's two configs.
+    """The tokens that end a response, ascending: the tokenizer's and those that its model declares.
 
-    Raises UserError when there is none: no response could end.
+    Raises UserError, which names the model's directory, when there is none: no response could end.
     """
-    declared = (generation_config or {}).get("eos_token_id")
-    ids = set(declared) if isinstance(declared, list | tuple) else {declared}
-    ids = (ids | {tokenizer.eos_token_id, *model_eos_ids}) - {None}
+    ids = {tokenizer.eos_token_id, *declared} - {None}
     if not ids:
         raise UserError(
-            "neither the tokenizer nor generation_config.json names an end token (eos_token_id)"
+            f"{directory}: neither the tokenizer nor config.json nor generation_config.json names an "
+            "end token: set eos_token_id in generation_config.json"
         )
     return tuple(sorted(ids))

@@ -5,6 +5,7 @@ Both of ours are Qwen2 tokenizers, so that transformers' `AutoTokenizer` reads t
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -30,6 +31,12 @@ TOKENIZER_FILES = (
     "chat_template.json",
 )
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "tokenizer.model")
+# What splitting rules and normalizers tell apart: digits, contractions, white space, composed letters.
+_PROBE = "I'LL add 1234567+89,\n\n   cafe\u0301 (caf\u00e9):\tna\u00efve \u3042\r\n"
+READ_OTHERWISE = (
+    "transformers' AutoTokenizer reads this tokenizer.json by rules of another class; "
+    "PreTrainedTokenizerFast.from_pretrained reads it as it is"
+)
 PAD, EOS, BOS, UNKNOWN = "<pad>", "<eos>", "<bos>", "<unk>"
 
 
@@ -67,19 +74,42 @@ def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
     Raises:
       UserError: there is none that loads.
     """
-    # Without these, transformers makes an empty tokenizer of the class that config.json suggests.
-    if not any((Path(directory) / name).exists() for name in _VOCABULARIES):
-        raise UserError(f"no tokenizer in {directory}: it needs {' or '.join(_VOCABULARIES)}")
+    directory = Path(directory)
+    vocabulary = vocabulary_file(directory)
+    load = PreTrainedTokenizerFast if vocabulary.name == "tokenizer.json" else AutoTokenizer
     try:
-        as_it_is = (Path(directory) / "tokenizer.json").exists()
-        load = PreTrainedTokenizerFast if as_it_is else AutoTokenizer
-        return load.from_pretrained(Path(directory), local_files_only=True)
+        return load.from_pretrained(directory, local_files_only=True)
     except Exception as error:  # what the library raises depends on the broken file
-        reason = str(error).partition("\n")[0]
+        _check_files(directory)
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(
-            f"no usable tokenizer in {directory}: tokenizer.json and tokenizer_config.json must lie "
-            f"beside config.json ({reason})"
+            f"no usable tokenizer in {directory} ({reason}): copy {vocabulary.name} and the files that "
+            "belong to it again"
         ) from error
+
+
+def vocabulary_file(directory: Path) -> Path:
+    """The file with the directory's tokens.
+
+    Raises UserError where there is none: transformers would make up an empty tokenizer.
+    """
+    files = (directory / name for name in _VOCABULARIES)
+    if found := next((file for file in files if file.exists()), None):
+        return found
+    raise UserError(f"no tokenizer in {directory}: it needs {' or '.join(_VOCABULARIES)}")
+
+
+def _check_files(directory: Path) -> None:
+    """Raises UserError for the first of the tokenizer's files that cannot be read for itself."""
+    for file in (directory / name for name in TOKENIZER_FILES):
+        if not file.exists() or file.suffix not in (".json", ".jinja"):
+            continue
+        try:
+            text = file.read_text("utf-8")
+            if file.suffix == ".json" and not isinstance(json.loads(text), dict):
+                raise ValueError("no JSON object")
+        except (OSError, ValueError) as error:
+            raise UserError(f"{file} is broken ({error}): copy it again") from error
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
@@ -88,6 +118,31 @@ def copy_tokenizer(source: Path, target: Path) -> None:
     for name in TOKENIZER_FILES:
         if (source / name).exists() and source.resolve() != target.resolve():
             shutil.copy(source / name, target / name)
+
+
+def declare_class(directory: Path, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether `AutoTokenizer` reads a model directory as `tokenizer`, which `load_tokenizer` read.
+
+    Where it does not at first, tokenizer_config.json gets the class that takes tokenizer.json as it is.
+    Beside a `qwen2` config.json transformers 5.23 goes by Qwen's rules whatever class is named.
+    """
+    if _auto_reads(directory, tokenizer):
+        return True
+    file = directory / "tokenizer_config.json"
+    settings = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    file.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    return _auto_reads(directory, tokenizer)
+
+
+def _auto_reads(directory: Path, tokenizer: PreTrainedTokenizerBase) -> bool:
+    try:
+        theirs = AutoTokenizer.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False
+        )
+    except Exception:  # a class that does not load, whatever for, does not agree
+        return False
+    return theirs(_PROBE)["input_ids"] == tokenizer(_PROBE)["input_ids"]
 
 
 def _qwen2(words: list[str]) -> Qwen2Tokenizer:

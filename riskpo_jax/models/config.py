@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,18 +57,9 @@ class DecoderConfig:
     @classmethod
     def from_directory(cls, path: str | Path) -> DecoderConfig:
         """Reads `config.json` of a Hugging Face model directory."""
-        file = Path(path) / "config.json"
-        try:
-            mapping = json.loads(file.read_text())
-        except (FileNotFoundError, NotADirectoryError):
-            raise UserError(f"{file} does not exist; give a Hugging Face model directory") from None
-        except ValueError as error:
-            raise UserError(
-                f"{file} is not valid JSON ({error}); copy the directory again"
-            ) from None
-        if not isinstance(mapping, dict):
-            raise UserError(f"{file} must hold a JSON object, not {type(mapping).__name__}")
-        return cls.from_hf(mapping, str(file))
+        remedy = "give a Hugging Face model directory"
+        config = JsonObject.read(Path(path) / "config.json", remedy)
+        return cls.from_hf(config.values, config.where)
 
     @classmethod
     def from_hf(cls, mapping: Mapping[str, Any], where: str) -> DecoderConfig:
@@ -84,8 +74,9 @@ class DecoderConfig:
         families.refuse_unsupported(config, family)
         hidden_size, num_heads = config.size("hidden_size"), config.size("num_attention_heads")
         rope_theta, rope_scaling = families.read_rope(config)
+        vocab_size = config.size("vocab_size")
         fields = {
-            "vocab_size": config.size("vocab_size"),
+            "vocab_size": vocab_size,
             "hidden_size": hidden_size,
             "intermediate_size": config.size("intermediate_size"),
             "num_layers": config.size("num_hidden_layers"),
@@ -94,14 +85,14 @@ class DecoderConfig:
             "head_dim": config.size("head_dim", family.head_dim or hidden_size // num_heads),
             "rope_theta": rope_theta,
             "rope_scaling": rope_scaling,
-            "rms_norm_eps": config.need("rms_norm_eps", float),
+            "rms_norm_eps": config.positive("rms_norm_eps"),
             "tie_embeddings": config.get("tie_word_embeddings", bool, False),
             "qk_norm": family.qk_norm,
             **family.read_biases(config),
             "max_position_embeddings": config.size("max_position_embeddings"),
             "initializer_range": config.get("initializer_range", float, 0.02),
             "model_type": model_type,
-            "eos_token_ids": config.ids("eos_token_id"),
+            "eos_token_ids": config.ids("eos_token_id", vocab_size),
             "bos_token_id": config.get("bos_token_id", int),
             "pad_token_id": config.get("pad_token_id", int),
         }

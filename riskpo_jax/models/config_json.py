@@ -1,9 +1,12 @@
-"""A `config.json` read key by key; every complaint is one line that names the file and the key."""
+"""A JSON file read key by key; every complaint is one line that names the file and the key."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from riskpo_jax.errors import UserError
@@ -25,6 +28,21 @@ class JsonObject:
     values: Mapping[str, Any]
     where: str
     prefix: str = ""
+
+    @classmethod
+    def read(cls, file: Path, remedy: str = "copy it again") -> JsonObject:
+        """The object in a file; `remedy` says what to do where there is no such file."""
+        try:
+            values = json.loads(file.read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(f"{file} does not exist; {remedy}") from None
+        except OSError as error:
+            raise UserError(f"{file} cannot be read ({error.strerror}); copy it again") from None
+        except ValueError as error:
+            raise UserError(f"{file} is not valid JSON ({error}); copy it again") from None
+        if not isinstance(values, dict):
+            raise UserError(f"{file} must hold a JSON object, not {type(values).__name__}")
+        return cls(values, str(file))
 
     def get(self, key: str, kind: type, default: Any = None) -> Any:
         """The value of `key` as `kind`, a key of _ACCEPTED.
@@ -55,12 +73,22 @@ class JsonObject:
             raise self.error(f"{self.prefix}{key} = {value} must be positive")
         return value
 
-    def ids(self, key: str) -> tuple[int, ...]:
-        """Token ids, which the file has as nothing, one integer or a list of them."""
+    def positive(self, key: str) -> float:
+        """A positive, finite number, which is needed."""
+        value = self.need(key, float)
+        if not 0 < value < math.inf:
+            raise self.error(f"{self.prefix}{key} = {value} must be positive and finite")
+        return value
+
+    def ids(self, key: str, vocab_size: int) -> tuple[int, ...]:
+        """Tokens of a vocabulary, which the file has as nothing, one integer or a list of them."""
         value = self.values.get(key)
         each = value if isinstance(value, list) else [] if value is None else [value]
-        if not all(type(one) is int for one in each):
-            raise self.error(f"{self.prefix}{key} = {value!r} must be a token id or a list of them")
+        if not all(type(one) is int and 0 <= one < vocab_size for one in each):
+            raise self.error(
+                f"{self.prefix}{key} = {value!r} must be a token id below {vocab_size} or a list "
+                "of such"
+            )
         return tuple(each)
 
     def child(self, key: str) -> JsonObject:

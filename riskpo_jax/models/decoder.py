@@ -15,6 +15,7 @@ from riskpo_jax.models import lora as lora_lib
 from riskpo_jax.models.config import DecoderConfig
 from riskpo_jax.models.kv_cache import KVCache
 from riskpo_jax.models.lora import Lora
+from riskpo_jax.models.unembed import unembed
 
 Axes = tuple[tuple[str, int], ...]  # logical name and size of each
 
@@ -201,10 +202,5 @@ class Decoder(nn.Module):
 
     def unembed(self, hidden_BxTxM: jax.Array) -> jax.Array:
         """float32 logits [..., V] of hidden states [..., M]."""
-        head = self.embedding if self.config.tie_embeddings else self.head
-        return jnp.einsum(
-            "...m,vm->...v",
-            hidden_BxTxM,
-            head.astype(self.dtype),
-            preferred_element_type=jnp.float32,
-        )
+        head_VxM = self.embedding if self.config.tie_embeddings else self.head
+        return unembed(hidden_BxTxM, head_VxM, self.dtype)

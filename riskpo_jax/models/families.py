@@ -58,6 +58,16 @@ _NEUTRAL = {
     "pretraining_tp": (1, None),
     "num_experts": (0, None),
     "num_local_experts": (0, None),
+    "num_experts_per_tok": (0, None),
+    "n_routed_experts": (0, None),
+    "moe_intermediate_size": (0, None),
+    "attn_logit_softcapping": (None,),
+    "final_logit_softcapping": (None,),
+    "attention_multiplier": (None,),  # in place of 1 / sqrt(head_dim)
+    "query_pre_attn_scalar": (None,),
+    "embedding_multiplier": (1, None),
+    "residual_multiplier": (1, None),
+    "logits_scaling": (1, None),
     "use_mrope": (False, None),
 }
 
@@ -74,7 +84,7 @@ def refuse_unsupported(config: JsonObject, family: Family) -> None:
             if part.values.get(key) not in neutral:
                 raise part.error(
                     f"{part.prefix}{key} = {part.values[key]!r} is not supported; use a dense, "
-                    "unquantized model with full attention and full RoPE"
+                    "unquantized model with full attention, full RoPE, no capping and no multipliers"
                 )
 
 
@@ -85,17 +95,16 @@ def read_rope(config: JsonObject) -> tuple[float, Llama3Scaling | None]:
     for rope in (old, new):
         rope.allow("rope_type", _rope_type(rope), ROPE_TYPES)
     rope = old if old.values else new
-    thetas = {part.get("rope_theta", float) for part in (config, old, new)} - {None}
+    given = [part for part in (config, old, new) if part.values.get("rope_theta") is not None]
+    thetas = {part.positive("rope_theta") for part in given}
     if not thetas:
         raise config.error("missing key 'rope_theta' (or rope_parameters.rope_theta)")
     if len(thetas) > 1:
         raise config.error(f"rope_theta has several values, {sorted(thetas)}; leave the right one")
     (theta,) = thetas
-    if not theta > 0:
-        raise config.error(f"rope_theta = {theta} must be positive")
     if _rope_type(rope) == "default":
         return theta, None
-    factors = [rope.need(key, float) for key in ("factor", "low_freq_factor", "high_freq_factor")]
+    factors = [rope.positive(key) for key in ("factor", "low_freq_factor", "high_freq_factor")]
     original = rope.size("original_max_position_embeddings")
     try:
         return theta, Llama3Scaling(*factors, original)

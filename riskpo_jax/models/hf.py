@@ -31,20 +31,24 @@ from riskpo_jax.models.safetensors_files import (
 from riskpo_jax.sharding import make_mesh, replicated
 
 Block = tuple[Leaf, ...]
+_EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
+_ROWS = 1024  # of the vocabulary, that are compared at a time
 
 
 def open_checked(directory: str | Path, config: DecoderConfig) -> Mapping[str, StoredTensor]:
     """The tensors of a safetensors directory by name, not read yet.
 
-    Raises UserError for what `load_params` refuses.
+    Raises UserError for what `load_params` refuses, except a tied head of its own.
     """
     weights = weights_file(Path(directory))
     tensors = {
         name: tensor
         for name, tensor in open_tensors(weights).items()
-        if not _known_copy(name, config)
+        if not name.endswith("rotary_emb.inv_freq")  # some files carry what the model computes
     }
     expected = {name: leaf.hf_shape for leaf in leaves(config) for name in leaf.hf_names}
+    if config.tie_embeddings and _HEAD in tensors:  # a copy; `load_params` looks whether it is
+        expected[_HEAD] = expected[_EMBEDDING]
     check_tensors(tensors, expected, f"{weights} does not hold the model of its config.json")
     return tensors
 
@@ -55,14 +59,16 @@ def load_params(
     """Parameters of `Decoder(config)` from a safetensors directory, single file or sharded.
 
     The host holds one tensor at a time, and a device its part of the result and of one layer's
-    tensors.
+    tensors; where the host's CPU is the device, the host so holds a layer.
 
     dtype: of the result; the file's may be float32, float16 or bfloat16. shardings: a pytree of
     NamedSharding like the parameters, or None for the default device. Raises UserError naming every
-    missing, unexpected or mis-shaped tensor or one of another dtype, and any file that is absent or
-    cut short.
+    missing, unexpected or mis-shaped tensor or one of another dtype, any file that is absent or cut
+    short, and a head that is not the embedding though config.json ties them.
     """
     tensors = open_checked(directory, config)
+    if config.tie_embeddings and _HEAD in tensors:
+        _check_tied(tensors[_HEAD], tensors[_EMBEDDING])
     device = replicated(make_mesh(devices=jax.local_devices()[:1]))
     alone = {leaf.path: device for leaf in leaves(config)}
     placements = alone if shardings is None else flatten_dict(shardings)
@@ -90,7 +96,7 @@ def save_pretrained(
 
     dtype: of the weights in the file, by default that of the embedding. max_shard_bytes: above it the
     weights are shards with an index, of at most that size or of a single tensor. Raises UserError when
-    the folder already holds weights.
+    the folder already holds weights, and for a tensor whose values are too large for float16.
     """
     directory, flat = Path(directory), flatten_dict(params)
     held = sorted(directory.glob("*.safetensors"))
@@ -100,7 +106,8 @@ def save_pretrained(
         raise ValueError("the parameters are not those of the config; merge adapters first")
     dtype = jnp.dtype(dtype or params["embedding"].dtype)
     directory.mkdir(parents=True, exist_ok=True)
-    _write_json(directory / "config.json", config.to_hf() | {"dtype": dtype.name})
+    types = {"dtype": dtype.name, "torch_dtype": dtype.name}  # transformers 5, and what is older
+    _write_json(directory / "config.json", config.to_hf() | types)
     if generation_config is not None:
         _write_json(directory / "generation_config.json", generation_config)
     shapes = {
@@ -112,10 +119,15 @@ def save_pretrained(
     write_tensors(directory, shapes, dtype, _hf_tensors(flat, config, dtype), max_shard_bytes)
 
 
-def _known_copy(name: str, config: DecoderConfig) -> bool:
-    """Tensors that some files carry though the model computes them or has them elsewhere."""
-    tied_head = config.tie_embeddings and name == "lm_head.weight"
-    return tied_head or name.endswith("rotary_emb.inv_freq")
+def _check_tied(head: StoredTensor, embedding: StoredTensor) -> None:
+    """Raises UserError unless a stored head is the embedding's copy; transformers would not tie it."""
+    for start in range(0, head.shape[0], _ROWS):
+        rows = (slice(start, start + _ROWS),)
+        if not np.array_equal(*(x.read(rows).astype(np.float32) for x in (head, embedding))):
+            raise UserError(
+                f"{head.file}: {_HEAD} is not {_EMBEDDING} though the model is tied: set "
+                "tie_word_embeddings to false in config.json, or remove the tensor"
+            )
 
 
 def _layers(block: Block) -> range:
@@ -186,8 +198,15 @@ def _hf_tensors(
         arrays = [jnp.asarray(flat[leaf.path]) for leaf in block]
         for i in _layers(block):
             layer = _layer_to_hf(block, dtype, arrays, i)
-            while layer:
-                yield np.asarray(layer.pop(0))
+            for leaf in block:
+                tensor = np.asarray(layer.pop(0))
+                if dtype == np.float16 and np.isinf(tensor).any():
+                    raise UserError(
+                        f"{leaf.hf_names[i]} has values beyond float16's largest, "
+                        f"{np.finfo(dtype).max:.0f}; use bfloat16"
+                    )
+                yield tensor
+                del tensor  # before the next one comes to the host
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -51,15 +51,21 @@ def join(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict:
 def merge(base: Mapping[str, Any], adapters: Mapping[str, Any], lora: Lora) -> dict:
     """W + (alpha / rank) A B for every adapted W: a decoder's parameters without adapters.
 
-    The sum is taken in float32 and rounded once, to W's type.
+    The sum is taken in float32 and rounded once, to W's type; one layer at a time, in W's place where a
+    jitted caller donates `base`.
     """
     merged, low_rank = flatten_dict(base), flatten_dict(adapters)
-    product = partial(jnp.tensordot, axes=1, precision=jax.lax.Precision.HIGHEST)
     for path, a in low_rank.items():
         *block, name = path
         if name.endswith(A):
             name = name.removesuffix(A)
-            w, b = merged[*block, name], low_rank[*block, name + B]
-            update = lora.scale * jax.vmap(product)(a, b)
-            merged[*block, name] = (w.astype(jnp.float32) + update).astype(w.dtype)
+            b, w = low_rank[*block, name + B], merged[*block, name]
+            add = partial(_add_layer, jnp.asarray(a), jnp.asarray(b), lora.scale)
+            merged[*block, name] = jax.lax.fori_loop(0, len(a), add, jnp.asarray(w))
     return unflatten_dict(merged)
+
+
+def _add_layer(a: jax.Array, b: jax.Array, scale: float, layer: int, w: jax.Array) -> jax.Array:
+    """w [L, *inputs, *outputs] with scale A B added to one layer."""
+    update = scale * jnp.tensordot(a[layer], b[layer], 1, precision=jax.lax.Precision.HIGHEST)
+    return w.at[layer].set((w[layer].astype(jnp.float32) + update).astype(w.dtype))

@@ -183,15 +183,8 @@ def _settings(lora: Lora, base: str) -> dict[str, Any]:
 
 def _read_settings(file: Path) -> JsonObject:
     """The contents of `adapter_config.json`. UserError for what is not there or not computed here."""
-    try:
-        settings = json.loads(file.read_text())
-    except OSError:
-        raise UserError(f"{file} does not exist; give a directory that PEFT saved") from None
-    except ValueError as error:
-        raise UserError(f"{file} is not valid JSON ({error}); copy the directory again") from None
-    if not isinstance(settings, dict):
-        raise UserError(f"{file} must hold a JSON object, not {type(settings).__name__}")
-    for key, value in settings.items():
+    settings = JsonObject.read(file, "give a directory that PEFT saved")
+    for key, value in settings.values.items():
         if key in _ALLOWED:
             refused = value not in _ALLOWED[key]
         else:
@@ -201,7 +194,7 @@ def _read_settings(file: Path) -> JsonObject:
                 f"{file}: {key} = {value!r} is not supported; merge these adapters with PEFT "
                 "(merge_and_unload) and give the merged model"
             )
-    return JsonObject(settings, str(file))
+    return settings
 
 
 def _open(directory: Path) -> dict[str, StoredTensor]:

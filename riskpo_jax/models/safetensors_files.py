@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from riskpo_jax.errors import UserError
+from riskpo_jax.models.config_json import JsonObject
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -78,7 +79,8 @@ def weights_file(directory: Path) -> Path:
 def open_tensors(weights: Path) -> dict[str, StoredTensor]:
     """Every tensor of a file, or of the shards that an index lists; reads headers only.
 
-    Raises UserError naming a file that is cut short or absent.
+    Raises UserError naming a file that is cut short or absent, or a shard that holds other tensors than
+    the index lists for it: which of two to take would be a guess.
     """
     if weights.name != INDEX:  # one file: the model, or adapters
         return _read_header(weights)
@@ -87,11 +89,8 @@ def open_tensors(weights: Path) -> dict[str, StoredTensor]:
         if not shard.exists():
             raise UserError(f"{shard} does not exist but {weights} lists it; copy the shard again")
         found = _read_header(shard)
-        absent = sorted(listed - found.keys())
-        if absent:
-            raise UserError(
-                f"{shard} lacks {', '.join(absent)}, which {weights} lists; copy the shard again"
-            )
+        complaint = f"{shard} does not hold what {weights} lists for it: copy both again"
+        _refuse(complaint, _differences(found, listed))
         tensors |= found
     return tensors
 
@@ -100,9 +99,7 @@ def check_tensors(found: Mapping[str, StoredTensor], expected: Shapes, complaint
     """Raises UserError, `complaint` and then every tensor that is not as expected."""
     both = [(name, found[name]) for name in sorted(expected.keys() & found.keys())]
     unread = "of a type that is not read (save as float32, float16 or bfloat16)"
-    problems = {
-        "missing": sorted(expected.keys() - found.keys()),
-        "unexpected": sorted(found.keys() - expected.keys()),
+    problems = _differences(found, expected.keys()) | {
         "wrong shape": [
             f"{name} {tensor.shape}, not {expected[name]}"
             for name, tensor in both
@@ -110,9 +107,7 @@ def check_tensors(found: Mapping[str, StoredTensor], expected: Shapes, complaint
         ],
         unread: [f"{name} {tensor.dtype}" for name, tensor in both if tensor.dtype not in DTYPES],
     }
-    listed = [f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names]
-    if listed:
-        raise UserError(f"{complaint}; {'; '.join(listed)}")
+    _refuse(complaint, problems)
 
 
 def write_tensors(
@@ -151,12 +146,28 @@ def split_into_shards(sizes: Mapping[str, int], most: int) -> list[list[str]]:
     return shards
 
 
+def _differences(found: Mapping[str, StoredTensor], expected: Set[str]) -> dict[str, list[str]]:
+    return {
+        "missing": sorted(expected - found.keys()),
+        "unexpected": sorted(found.keys() - expected),
+    }
+
+
+def _refuse(complaint: str, problems: Mapping[str, list[str]]) -> None:
+    """Raises UserError listing the problems, unless there are none of any kind."""
+    listed = [f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names]
+    if listed:
+        raise UserError(f"{complaint}; {'; '.join(listed)}")
+
+
 def _read_header(file: Path) -> dict[str, StoredTensor]:
-    size = file.stat().st_size
     try:
+        size = file.stat().st_size
         with open(file, "rb") as stream:
             start = 8 + int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(min(start, size) - 8))
+            if size < start:
+                raise ValueError(f"{size} bytes, not even the {start} to the end of its header")
+            header = json.loads(stream.read(start - 8))
         header.pop("__metadata__", None)
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
         if start + end != size:
@@ -170,6 +181,8 @@ def _read_header(file: Path) -> dict[str, StoredTensor]:
             name: StoredTensor(file, e["dtype"], tuple(e["shape"]), start + e["data_offsets"][0])
             for name, e in header.items()
         }
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}); copy it again") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file} is cut short or damaged ({error}); copy it again") from None
 
@@ -190,11 +203,10 @@ def _write_file(file: Path, shapes: Shapes, dtype, tensors: Iterable[np.ndarray]
 
 def _shards(index: Path) -> dict[Path, set[str]]:
     """The shards that the index lists, and the tensors it expects in each."""
-    try:
-        weight_map = json.loads(index.read_text())["weight_map"].items()
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{index} is not a JSON object with a weight_map; copy it again") from None
+    whole = JsonObject.read(index)
+    whole.need("weight_map", dict)
+    weight_map = whole.child("weight_map")
     shards: dict[Path, set[str]] = {}
-    for tensor, shard in weight_map:
-        shards.setdefault(index.parent / shard, set()).add(tensor)
+    for tensor in weight_map.values:
+        shards.setdefault(index.parent / weight_map.need(tensor, str), set()).add(tensor)
     return shards

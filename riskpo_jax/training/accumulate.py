@@ -37,16 +37,31 @@ def accumulate_gradients(
         return loss.total, (loss, metrics)
 
     def sums(micro_batch):
-        gradients, (loss, metrics) = jax.grad(total_loss, has_aux=True)(params, micro_batch)
+        gradients, (loss, metrics) = jax.grad(total_loss, has_aux=True)(widened, micro_batch)
         return jax.tree.map(lambda g: g.astype(jnp.float32), gradients), loss, metrics
 
     def add(so_far, micro_batch):
         return jax.tree.map(jnp.add, so_far, sums(micro_batch)), None
 
+    widened = vocabulary_in_float32(params)
     first = jax.tree.map(lambda x: x[0], micro_batches)
     zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(sums, first))
     (gradients, loss, metrics), _ = jax.lax.scan(add, zeros, micro_batches)
     return jax.tree.map(lambda g: g / jnp.maximum(loss.count, 1), gradients), loss, metrics
+
+
+def vocabulary_in_float32(params: Any) -> Any:
+    """The embedding and the head in float32, all other leaves as they are.
+
+    Autodiff adds up their gradients token by token and block by block in the leaf's own type. In bfloat16
+    a frequent token's sum soon stops growing.
+    """
+
+    def widen(path: tuple, leaf: jax.Array) -> jax.Array:
+        vocabulary = jax.tree_util.keystr(path, simple=True) in ("embedding", "head")
+        return leaf.astype(jnp.float32) if vocabulary else leaf
+
+    return jax.tree_util.tree_map_with_path(widen, params)
 
 
 def split_rows(batch: Any, parts: int) -> Any:

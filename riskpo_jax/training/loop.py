@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from riskpo_jax.data.tokenizers import READ_OTHERWISE
 from riskpo_jax.evaluation import store
 from riskpo_jax.evaluation.metrics import pass_at_k
 from riskpo_jax.evaluation.result import EvalResult, scalars
+from riskpo_jax.files import replacing_folder
 from riskpo_jax.models import lora, peft
 from riskpo_jax.reporting.progress import Progress
 from riskpo_jax.reporting.run_dir import RunFiles
@@ -133,9 +135,15 @@ def mean_pass_at_1(result: EvalResult) -> float:
 
 
 def save_policy(run: Run, frozen: Any, trained: Any) -> None:
-    """The whole policy in `model/`; what are adapters goes to `adapter/` as well, in PEFT's format."""
+    """The whole policy in `model/`; what are adapters goes to `adapter/` as well, in PEFT's format.
+
+    The last use of `frozen`: the merged model takes its place.
+    """
     model = run.policy.model
     if model.lora:
         base = run.config.model.path
         peft.save_adapters(run.directory.adapter, trained, model.config, model.lora, base)
-    write_model(run.directory.model, run.policy, weights.merged(model, frozen, trained))
+    with replacing_folder(run.directory.model) as folder:
+        alike = write_model(folder, run.policy, weights.merged(model, frozen, trained))
+    if not alike:
+        run.console.print(f"{run.directory.model}: {READ_OTHERWISE}", highlight=False)

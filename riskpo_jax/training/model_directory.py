@@ -6,37 +6,37 @@ from pathlib import Path
 from typing import Any
 
 from riskpo_jax.data.chat import PLAIN
-from riskpo_jax.data.tokenizers import copy_tokenizer
-from riskpo_jax.files import replacing_folder
+from riskpo_jax.data.tokenizers import copy_tokenizer, declare_class
 from riskpo_jax.models.hf import save_pretrained
 from riskpo_jax.training.setup import Policy
 
 
 def write_model(
-    directory: Path,
+    folder: Path,
     policy: Policy,
     params: Any,
     dtype=None,
     max_shard_bytes: int = 5_000_000_000,
-) -> None:
-    """Writes config, generation config, tokenizer and weights of `params`, in an old folder's place.
+) -> bool:
+    """Writes config, generation config, tokenizer and weights of `params` into an empty folder.
 
     params: the model's, without adapters. dtype: of the weights in the files, by default theirs. The
-    tokenizer's files are copied as they are; a policy trained with `--data.chat_template=plain` gets
-    that template beside them.
+    tokenizer's files are copied as they are, if need be with another class (`declare_class`); a policy
+    trained with `--data.chat_template=plain` gets that template beside them. Returns whether
+    `AutoTokenizer` makes the policy's tokens of a text; if not, say READ_OTHERWISE.
     """
-    with replacing_folder(directory) as folder:
-        copy_tokenizer(Path(policy.config.model.path), folder)
-        if policy.config.data.chat_template == "plain":
-            (folder / "chat_template.jinja").write_text(PLAIN)
-        save_pretrained(
-            folder,
-            params,
-            policy.model.config,
-            dtype,
-            generation_config=generation_config(policy),
-            max_shard_bytes=max_shard_bytes,
-        )
+    copy_tokenizer(Path(policy.config.model.path), folder)
+    if policy.config.data.chat_template == "plain":
+        (folder / "chat_template.jinja").write_text(PLAIN)
+    save_pretrained(
+        folder,
+        params,
+        policy.model.config,
+        dtype,
+        generation_config=generation_config(policy),
+        max_shard_bytes=max_shard_bytes,
+    )
+    return declare_class(folder, policy.tokenizer)
 
 
 def generation_config(policy: Policy) -> dict[str, Any] | None:

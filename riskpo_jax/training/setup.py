@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -21,12 +20,13 @@ from riskpo_jax.config import Config, get
 from riskpo_jax.data.problem import Problem, Source
 from riskpo_jax.data.prompts import PromptEncoder, eos_ids, make_prompt_encoder
 from riskpo_jax.data.sources import make_eval_source
-from riskpo_jax.data.tokenizers import load_tokenizer
+from riskpo_jax.data.tokenizers import load_tokenizer, vocabulary_file
 from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation.evaluator import EvalSet, evaluate
 from riskpo_jax.evaluation.result import EvalResult
 from riskpo_jax.models import peft
 from riskpo_jax.models.config import DecoderConfig
+from riskpo_jax.models.config_json import JsonObject
 from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.models.hf import open_checked
 from riskpo_jax.models.lora import Lora
@@ -66,8 +66,10 @@ class Policy:
         return self.prompts.fitting(source, self.config.data.on_overlong)
 
 
-def load_policy(config: Config) -> Policy:
+def load_policy(config: Config, needs_weights: bool = True) -> Policy:
     """Reads config.json and the tokenizer, and the headers of the weights and of `--lora.path`.
+
+    needs_weights: False where none are read from the directory, which then need not have any.
 
     Raises:
       UserError: a directory that is missing or lacks a file, an unsupported architecture, a tokenizer
@@ -85,8 +87,8 @@ def load_policy(config: Config) -> Policy:
     tokens = 1 + max(tokenizer.get_vocab().values())  # len(tokenizer), but for ids left out
     if tokens > decoder_config.vocab_size:
         raise UserError(
-            f"{directory}: the tokenizer has {tokens} tokens but config.json a vocab_size of "
-            f"{decoder_config.vocab_size}: use the tokenizer that belongs to the model"
+            f"{vocabulary_file(directory)} has {tokens} tokens, more than the vocab_size of "
+            f"{decoder_config.vocab_size} in config.json: use the tokenizer that belongs to the model"
         )
     longest = config.data.max_prompt_length + config.rollout.max_response_length
     if longest > decoder_config.max_position_embeddings:
@@ -95,14 +97,15 @@ def load_policy(config: Config) -> Policy:
             f"--rollout.max_response_length={config.rollout.max_response_length} exceed the model's "
             f"max_position_embeddings of {decoder_config.max_position_embeddings}: lower one"
         )
-    if config.model.init == "pretrained":
+    if needs_weights and config.model.init == "pretrained":
         open_checked(directory, decoder_config)
     generation = _read_generation_config(directory / "generation_config.json")
+    declared = generation.ids("eos_token_id", decoder_config.vocab_size)
     model = make_model(config, decoder_config)
     if config.lora.path:
         peft.open_checked(config.lora.path, decoder_config, model.lora)
-    ends = eos_ids(tokenizer, generation, decoder_config.eos_token_ids)
-    return Policy(config, model, tokenizer, ends, generation)
+    ends = eos_ids(tokenizer, (*decoder_config.eos_token_ids, *declared), directory)
+    return Policy(config, model, tokenizer, ends, dict(generation.values))
 
 
 def make_model(config: Config, decoder_config: DecoderConfig) -> Decoder:
@@ -252,8 +255,6 @@ def evaluate_policy(
     )
 
 
-def _read_generation_config(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text()) if path.exists() else {}
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}); copy the file again") from error
+def _read_generation_config(file: Path) -> JsonObject:
+    """What the file says, which a model need not have."""
+    return JsonObject.read(file) if file.exists() else JsonObject({}, str(file))

@@ -35,6 +35,11 @@ class Source:
     run: RunDir | None = None
     step: int | None = None
 
+    @property
+    def needs_weights(self) -> bool:
+        """Whether those of `model.path` are part of it, beside the checkpoint if there is one."""
+        return self.run is None or self.config.lora.rank > 0
+
 
 def find_source(path: Path, model_path: str | None = None) -> Source:
     """What lies at `path`: a run's folder, RUN/checkpoints/N or a Hugging Face model directory.
@@ -42,15 +47,17 @@ def find_source(path: Path, model_path: str | None = None) -> Source:
     model_path: where the model that the run began with is now, if not where its settings say. Raises
     UserError for anything else at `path`, and for settings or tensors that do not fit together.
     """
-    is_step = path.parent.name == "checkpoints" and path.name.isdecimal()
-    run = RunDir(path.parents[1] if is_step else path)
+    place = path.resolve()  # which may be given as "." or "5"
+    is_step = place.parent.name == "checkpoints" and place.name.isdecimal()
+    run = RunDir(place.parents[1] if is_step else path)
     if run.flags.exists():
         if not run.checkpoints.is_dir():
             raise UserError(f"--checkpoint={path}: the run has not saved a checkpoint yet")
         config = resolve(from_flat(read_config(run.config)))
+        config = replace(config, lora=replace(config.lora, path=""))  # only the start was there
         if model_path:
             config = replace(config, model=replace(config.model, path=model_path))
-        return Source(config, run, int(path.name) if is_step else None)
+        return Source(config, run, int(place.name) if is_step else None)
     if is_step or not (path / "config.json").exists():
         raise UserError(
             f"--checkpoint={path} is no run's folder, no RUN/checkpoints/N and no Hugging Face model "
@@ -82,9 +89,19 @@ def load_params(source: Source, policy: Policy, mesh: Mesh, dtype: jnp.dtype) ->
             trained = checkpoints.restore_params(shapes, source.step)
     if policy.model.lora is None:
         return _cast(trained, dtype)
-    frozen = weights.load_frozen(*parts)
-    return weights.merged(policy.model, _cast(frozen, dtype), trained)
+    # Read in the type that the adapters were trained beside, which may have rounded it.
+    frozen = _cast(weights.load_frozen(*parts), dtype)
+    return weights.merged(policy.model, frozen, trained)
 
 
 def _cast(params: Any, dtype: jnp.dtype) -> Any:
-    return jax.tree.map(lambda x: x.astype(dtype), params)
+    """`params` in `dtype`; takes their place, array by array, so that there are never two models."""
+
+    def cast(x: jax.Array) -> jax.Array:
+        if x.dtype == dtype:
+            return x
+        result = x.astype(dtype).block_until_ready()
+        x.delete()
+        return result
+
+    return jax.tree.map(cast, params)

@@ -33,11 +33,14 @@ def trained_shapes(model: Decoder, mesh: Mesh) -> Any:
 
 
 def merged(model: Decoder, frozen: Any, trained: Any) -> Any:
-    """The policy as parameters of a plain model, adapters added into the matrices that they adapt."""
+    """The policy as parameters of a plain model, adapters added into the matrices that they adapt.
+
+    The sum takes the place of `frozen`, whose arrays are gone afterwards.
+    """
     if model.lora is None:
         return trained
     shardings = jax.tree.map(lambda x: x.sharding, frozen)
-    merge = jax.jit(partial(lora.merge, lora=model.lora), out_shardings=shardings)
+    merge = jax.jit(partial(lora.merge, lora=model.lora), out_shardings=shardings, donate_argnums=0)
     return merge(frozen, trained)
 
 

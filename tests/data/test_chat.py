@@ -160,10 +160,10 @@ def test_no_bos_where_the_tokenizer_has_none(ids_of, tokenizers, kind, text, cha
 def test_a_chat_ends_where_any_of_the_three_files_says(tokenizers):
     qwen, llama = tokenizers["qwen2"], tokenizers["llama3"]
     end, pad = qwen.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
-    assert eos_ids(qwen, {"eos_token_id": [end, pad]}) == (pad, end)
-    assert eos_ids(qwen, {}, (pad,)) == (pad, end)  # a base model's config.json
+    assert eos_ids(qwen, (end, pad), "model") == (pad, end)
+    assert eos_ids(qwen, (pad,), "model") == (pad, end)  # a base model's config.json
     turn, text = llama.convert_tokens_to_ids(["<|eot_id|>", "<|end_of_text|>"])
-    assert eos_ids(llama, {"eos_token_id": text}) == (text, turn)
+    assert eos_ids(llama, (text,), "model") == (text, turn)
 
 
 def test_a_tokenizer_without_a_template(tmp_path):
@@ -199,6 +199,25 @@ def test_a_template_that_raises(write_tokenizer, tmp_path, file, template, reaso
     message = str(caught.value)
     assert f"the chat template in {directory / file} raises" in message and "\n" not in message
     assert "leave out --data.system_prompt" in message and "=plain" in message
+
+
+def test_only_the_models_own_template_is_blamed(write_tokenizer, tmp_path, monkeypatch):
+    """Neither for the plain one's trouble, nor for a missing library's."""
+    directory = write_tokenizer("llama3", tmp_path)
+    tokenizer = load_tokenizer(directory)
+
+    def fail(error):
+        def apply_chat_template(*_, **__):
+            raise error
+
+        monkeypatch.setattr(tokenizer, "apply_chat_template", apply_chat_template)
+
+    fail(RuntimeError("something else"))
+    with pytest.raises(RuntimeError, match="something else"):
+        make_chat("plain", tokenizer, directory).render("1+1?")
+    fail(ImportError("needs jinja2"))
+    with pytest.raises(ImportError, match="needs jinja2"):
+        make_chat("model", tokenizer, directory).render("1+1?")
 
 
 def test_the_date_in_a_prompt_is_not_todays(write_tokenizer, tmp_path):

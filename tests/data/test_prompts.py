@@ -82,14 +82,12 @@ def test_one_bos():
 def test_eos_ids_is_the_union():
     tokenizer = byte_tokenizer()
     eos = tokenizer.eos_token_id
-    assert eos_ids(tokenizer) == (eos,)
-    assert eos_ids(tokenizer, {"eos_token_id": None}) == (eos,)
-    assert eos_ids(tokenizer, {"eos_token_id": 99}) == (eos, 99)
-    assert eos_ids(tokenizer, {"eos_token_id": [200, eos, 50]}) == (eos, 50, 200)
+    assert eos_ids(tokenizer, (), "model") == (eos,)
+    assert eos_ids(tokenizer, (200, eos, 50), "model") == (eos, 50, 200)
     tokenizer.eos_token = None
-    assert eos_ids(tokenizer, {"eos_token_id": 0}) == (0,)
-    with pytest.raises(UserError, match="eos_token_id"):
-        eos_ids(tokenizer, {})
+    assert eos_ids(tokenizer, (0,), "model") == (0,)
+    with pytest.raises(UserError, match="^model: neither .* eos_token_id"):
+        eos_ids(tokenizer, (), "model")
 
 
 def test_a_template_on_one_line_can_hold_line_breaks_and_latex():

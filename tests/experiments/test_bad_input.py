@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer
 
 from experiments import evaluate, run
 from experiments import flags as experiment_flags
@@ -133,6 +134,12 @@ def lose_a_shard(directory):
     (directory / "model-00002-of-00002.safetensors").unlink()
 
 
+def outgrow_the_embedding(directory):
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    tokenizer.add_tokens([f"<extra {i}>" for i in range(500)])
+    tokenizer.save(str(directory / "tokenizer.json"))
+
+
 @pytest.mark.parametrize("module", [run, evaluate])
 @pytest.mark.parametrize(
     ("damage", "named"),
@@ -141,7 +148,8 @@ def lose_a_shard(directory):
         (drop("config.json"), "config.json does not exist"),
         (cut("config.json"), "config.json is not valid JSON"),
         (drop("tokenizer.json"), "tokenizer"),
-        (cut("tokenizer.json"), "tokenizer"),
+        (cut("tokenizer.json"), "tokenizer.json is broken"),
+        (outgrow_the_embedding, "tokenizer.json has 614 tokens, more than the vocab_size of"),
         (drop("model.safetensors"), "has no model.safetensors"),
         (cut("model.safetensors"), "model.safetensors is cut short"),
         (lose_a_shard, "model-00002-of-00002.safetensors does not exist"),

@@ -1,5 +1,6 @@
 """The program that compares a directory with transformers."""
 
+import dataclasses
 import importlib.util
 import shutil
 import sys
@@ -24,12 +25,20 @@ def test_a_good_directory_agrees(call, monkeypatch):
 
 
 @needs_torch
-def test_a_difference_beyond_rounding_is_status_1(call, monkeypatch):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_difference_beyond_rounding_is_status_1(dtype, call, monkeypatch):
+    """The same model agrees, and does not with our RoPE on another base."""
     monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setattr(parity, "HALF", 0.0)
+    monkeypatch.setattr(parity, "GREEDY", 2)
     directory = f"--model.path={GOLDEN / 'qwen2_tied_fp16'}"
-    status, out, _ = call(parity, directory, "--model.compute_dtype=bfloat16", "--tokens=5")
-    assert status == 1 and "bfloat16" in out
+    flags = directory, f"--model.compute_dtype={dtype}", "--tokens=9"
+    status, out, _ = call(parity, *flags)
+    assert status == 0 and dtype in out
+    config = parity.DecoderConfig.from_directory(GOLDEN / "qwen2_tied_fp16")
+    other = dataclasses.replace(config, rope_theta=config.rope_theta / 10)
+    monkeypatch.setattr(parity.DecoderConfig, "from_directory", lambda _: other)
+    status, out, _ = call(parity, *flags)
+    assert status == 1 and dtype in out
 
 
 @pytest.mark.parametrize("missing", ["torch", "weights"])

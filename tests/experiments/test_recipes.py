@@ -14,6 +14,7 @@ from riskpo_jax.config import Config, to_flat
 from riskpo_jax.models.config import DecoderConfig
 from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.models.hf import save_pretrained
+from riskpo_jax.models.known import KNOWN
 from riskpo_jax.models.partitioning import init_params
 from riskpo_jax.reporting.files import read_jsonl
 from riskpo_jax.rewards.outcome import Kind
@@ -84,6 +85,21 @@ def test_the_numbers_of_the_paper(name, numbers, monkeypatch):
     assert data.questions_per_step // train.minibatches % algorithm.bundle_size == 0
     divided = (data.questions_per_step, rollout.questions_at_once, train.micro_batch_size)
     assert all(rows and rows % 8 == 0 for rows in (*divided, config.eval.batch_size))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [(HARD, "DeepSeek-R1-Distill-Qwen-1.5B"), (EASY, "Qwen2.5-1.5B")]
+)
+def test_the_cache_of_one_call_leaves_room_on_each_of_8_devices(name, shape, monkeypatch):
+    config = configured(name, monkeypatch)
+    rollout, model = config.rollout, KNOWN[shape]
+    slots = config.data.max_prompt_length + rollout.max_response_length
+    token_bytes = (
+        2 * model.num_layers * model.num_kv_heads * model.head_dim * 2
+    )  # k and v, bfloat16
+    training = rollout.questions_at_once * rollout.group_size
+    evaluation = config.eval.batch_size * config.eval.samples
+    assert max(training, evaluation) * slots * token_bytes / 8 < 8e9
 
 
 @pytest.mark.parametrize("name", [HARD, EASY])

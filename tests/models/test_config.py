@@ -29,9 +29,9 @@ def configs(draw) -> DecoderConfig:
     model_type = draw(st.sampled_from(["qwen2", "qwen3", "llama"]))
     attention_bias = model_type != "qwen2" and draw(st.booleans())
     kv_heads, heads_per_kv = draw(st.integers(1, 16)), draw(st.integers(1, 16))
-    num_heads = kv_heads * heads_per_kv
+    num_heads, vocab_size = kv_heads * heads_per_kv, draw(sizes)
     return DecoderConfig(
-        vocab_size=draw(sizes),
+        vocab_size=vocab_size,
         hidden_size=num_heads * draw(st.integers(1, 64)),
         intermediate_size=draw(sizes),
         num_layers=draw(st.integers(1, 100)),
@@ -49,7 +49,7 @@ def configs(draw) -> DecoderConfig:
         max_position_embeddings=draw(sizes),
         initializer_range=draw(st.floats(0.001, 0.5)),
         model_type=model_type,
-        eos_token_ids=tuple(draw(st.lists(ids, max_size=3))),
+        eos_token_ids=tuple(draw(st.lists(st.integers(0, vocab_size - 1), max_size=3))),
         bos_token_id=draw(st.none() | ids),
         pad_token_id=draw(st.none() | ids),
     )
@@ -92,6 +92,12 @@ def test_bad_config_file_is_named(content, word, tmp_path):
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(UserError, match=f"{tmp_path}/config.json.*{word}"):
+        DecoderConfig.from_directory(tmp_path)
+
+
+def test_a_folder_in_place_of_the_file_is_named(tmp_path):
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(UserError, match=f"{tmp_path}/config.json cannot be read .Is a directory"):
         DecoderConfig.from_directory(tmp_path)
 
 

@@ -106,10 +106,27 @@ def test_load_in_bfloat16_is_the_float32_rounded(saved, params, config):
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_files(dtype, tmp_path, params, config):
     hf.save_pretrained(tmp_path / "half", params, config, dtype=dtype)
-    name = jnp.dtype(dtype).name
-    assert json.loads((tmp_path / "half" / "config.json").read_text())["dtype"] == name
+    written = json.loads((tmp_path / "half" / "config.json").read_text())
+    name = jnp.dtype(dtype).name  # transformers 5 writes the first, what is older reads the second
+    assert written["dtype"] == written["torch_dtype"] == name
     loaded = hf.load_params(tmp_path / "half", config)
     assert_same(loaded, jax.tree.map(lambda x: x.astype(dtype).astype(jnp.float32), params))
+
+
+def test_what_float16_cannot_hold_is_named(tmp_path, params, config):
+    """65520 is the least that rounds to infinity, also where it did so before it came here."""
+    up = params["layers"]["mlp"]["up"]
+
+    def save(folder, value, dtype=np.float32):
+        changed = up.at[1, 2, 3].set(value).astype(dtype)
+        mlp = params["layers"]["mlp"] | {"up": changed}
+        tree = params | {"layers": params["layers"] | {"mlp": mlp}}
+        hf.save_pretrained(tmp_path / folder, tree, config, jnp.float16)
+
+    save("largest", 65519.0)
+    for folder, value, dtype in [("f32", -65520.0, np.float32), ("f16", np.inf, np.float16)]:
+        with pytest.raises(UserError, match="layers.1.mlp.up_proj.weight.*float16.*bfloat16"):
+            save(folder, value, dtype)
 
 
 def test_sharded_files(saved, params, config):
@@ -196,13 +213,26 @@ def test_known_extras_are_ignored(saved, params, config):
     assert_same(hf.load_params(saved, config), params)
 
 
-def test_copy_of_a_tied_head_is_ignored(tmp_path, make_config, random_params):
-    config = make_config(tie_embeddings=True)
-    params = random_params(config)
-    hf.save_pretrained(tmp_path / "m", params, config)
-    head = {"lm_head.weight": np.asarray(params["embedding"])}
-    rewrite(tmp_path / "m", lambda tensors: tensors.update(head))
-    assert_same(hf.load_params(tmp_path / "m", config), params)
+@pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
+def test_a_copy_of_a_tied_head_is_ignored_and_another_head_refused(
+    dtype, tmp_path, make_config, random_params, monkeypatch
+):
+    """Transformers does not tie a head that differs. The copy may be of another type."""
+    monkeypatch.setattr(hf, "_ROWS", 10)  # the last of the slices is compared, too
+    config, exact = make_config(tie_embeddings=True), np.float32(jnp.bfloat16(0.1))
+    params = jax.tree.map(lambda x: jnp.where(x > 0, exact, -exact), random_params(config))
+    head = np.array(params["embedding"], dtype)
+    hf.save_pretrained(tmp_path, params, config)
+    rewrite(tmp_path, lambda tensors: tensors.update({"lm_head.weight": head}))
+    assert_same(hf.load_params(tmp_path, config), params)
+    head[-1, -1] += 1
+    rewrite(tmp_path, lambda tensors: tensors.update({"lm_head.weight": head}))
+    complaint = f"{WEIGHTS}: lm_head.weight is not .*: set tie_word_embeddings to false in config"
+    with pytest.raises(UserError, match=complaint):
+        hf.load_params(tmp_path, config)
+    rewrite(tmp_path, lambda tensors: tensors.update({"lm_head.weight": head[1:]}))
+    with pytest.raises(UserError, match="wrong shape: lm_head.weight"):
+        hf.open_checked(tmp_path, config)
 
 
 def test_every_tensor_that_does_not_match_is_named(saved, config):
@@ -246,6 +276,21 @@ def lose_a_tensor(directory):
     save_file(tensors, directory / "a.safetensors")
 
 
+def stale_copy(directory):
+    """A later shard has another lm_head.weight than the one that the index names."""
+    tensors = load_file(directory / "b.safetensors")
+    tensors["lm_head.weight"] = np.zeros((37, 24), np.float32)
+    save_file(tensors, directory / "b.safetensors")
+
+
+def replace_by_a_folder(name):
+    def replace(directory):
+        (directory / name).unlink()
+        (directory / name).mkdir()
+
+    return replace
+
+
 @pytest.mark.parametrize(
     "damage, words",
     [
@@ -253,8 +298,25 @@ def lose_a_tensor(directory):
         (lambda d: (d / "a.safetensors").unlink(), ["a.safetensors", INDEX, "copy"]),
         (lose_a_tensor, ["a.safetensors", "lm_head.weight", INDEX]),
         (lambda d: (d / INDEX).write_text("{"), [INDEX, "copy"]),
+        (lambda d: (d / INDEX).write_text("[]"), [INDEX, "JSON object"]),
+        (lambda d: (d / INDEX).write_text("{}"), [INDEX, "weight_map", "copy"]),
+        (lambda d: (d / INDEX).write_text('{"weight_map": {"x": 5}}'), [INDEX, "weight_map.x = 5"]),
+        (replace_by_a_folder("a.safetensors"), ["a.safetensors", "Is a directory", "copy"]),
+        (replace_by_a_folder(INDEX), [INDEX, "Is a directory", "copy"]),
+        (stale_copy, ["b.safetensors", "unexpected: lm_head.weight", INDEX, "copy"]),
     ],
-    ids=["cut_short", "absent_shard", "absent_tensor", "bad_index"],
+    ids=[
+        "cut_short",
+        "absent_shard",
+        "absent_tensor",
+        "bad_index",
+        "list",
+        "no_map",
+        "no_name",
+        "folder",
+        "index_folder",
+        "stale_copy",
+    ],  # fmt: skip
 )
 def test_damaged_shards_are_named(damage, words, saved, config):
     shard(saved)

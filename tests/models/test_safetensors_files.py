@@ -87,7 +87,8 @@ def test_a_file_cut_anywhere_is_named(tmp_path):
     header = len(data) - 4 * sum(map(math.prod, SHAPES.values()))
     for size in [0, 5, 8, 20, header, len(data) - 1]:
         file.write_bytes(data[:size])
-        with pytest.raises(UserError, match=f"{file} is cut short or damaged"):
+        damage = rf"{file} is cut short or damaged \({size} bytes, not "
+        with pytest.raises(UserError, match=damage):
             open_tensors(file)
 
 

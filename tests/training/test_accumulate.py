@@ -91,3 +91,17 @@ def test_split_rows_deals_every_row_once_with_its_companions(parts, size):
     np.testing.assert_array_equal(split["pair"][..., 1], -split["row"])
     # Neighbours, which share a device, go to different parts.
     assert all(set(np.ravel(split["row"][part]) % parts) == {part} for part in range(parts))
+
+
+def test_gradients_of_a_bfloat16_vocabulary_do_not_stop_growing(tiny_model, tiny_params):
+    """Thousands of tokens add to one row of the embedding: in bfloat16 the sum would stick at 256 of them."""
+    params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), tiny_params)
+    params = {**params, "embedding": jnp.zeros_like(params["embedding"])}
+
+    def loss_fn(params, tokens_N):
+        rows_NxM = jnp.take(params["embedding"], tokens_N, axis=0)
+        return Mean(jnp.sum(rows_NxM[:, 0]).astype(jnp.float32), jnp.float32(1.0)), {}
+
+    tokens = jnp.full((1, 5000), 7)
+    gradients, _, _ = accumulate_gradients(loss_fn, params, tokens)
+    assert gradients["embedding"][7, 0] == 5000

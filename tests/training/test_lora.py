@@ -1,5 +1,7 @@
 """Training adapters: the gradient by the chain rule, the same loss as the merged model, a base at rest."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,12 +10,16 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from riskpo_jax.models import lora
+from riskpo_jax.models.config import DecoderConfig
+from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.models.lora import A, B, Lora
+from riskpo_jax.models.partitioning import placed_shapes
 from riskpo_jax.sharding import make_mesh
-from riskpo_jax.training.setup import make_optimizer
+from riskpo_jax.training.setup import make_optimizer, state_shapes
 from riskpo_jax.training.supervised import SupervisedBatch, make_supervised_step
 from riskpo_jax.training.train_step import make_train_step
 from riskpo_jax.training.weights import trained_shapes
+from riskpo_jax.types import Prompts, Rollout
 
 LORA = Lora(rank=2, alpha=3.0, matrices=("q", "v", "o", "gate", "down"))
 
@@ -97,7 +103,7 @@ def test_the_reference_is_the_initial_adapters_on_the_same_base(
 def test_only_adapters_have_state_and_the_base_is_not_touched(
     make_config, make_tiny_state, adapted, adapters, tiny_params, experience
 ):
-    """Not in the state, not among the step's results, never copied, and the same bytes afterwards."""
+    """Not in the state, not among the step's results, and the same bytes afterwards."""
     config = make_config(train__learning_rate=0.1)
     optimizer = make_optimizer(config)
     frozen = jax.tree.map(lambda x: x.astype(jnp.bfloat16), tiny_params)
@@ -117,6 +123,29 @@ def test_only_adapters_have_state_and_the_base_is_not_touched(
     assert [np.asarray(x).tobytes() for x in jax.tree.leaves(frozen)] == before
     moved = jax.tree.map(lambda a, b: (a != b).all(), state.params, adapters)
     assert all(jax.tree.leaves(moved))
+
+
+def test_the_step_makes_no_gradient_and_no_copy_of_the_base(make_config, make_tiny_state):
+    """Its temporaries are smaller than a base which is large beside the activations."""
+    config = make_config(lora__rank=1)
+    sizes = DecoderConfig(23, 512, 1024, 6, 4, 2, 128)
+    model = Decoder(sizes, remat=True, lora=Lora(rank=1, alpha=1.0))
+    base, adapters = lora.split(placed_shapes(model, make_mesh()))
+    optimizer = make_optimizer(config)
+    state = state_shapes(config, adapters, optimizer, make_mesh())
+    int32, float32 = (partial(jax.ShapeDtypeStruct, dtype=x) for x in (jnp.int32, jnp.float32))
+    prompts = Prompts(int32((2, 4)), int32((2,)))
+    rollout = Rollout(int32((4, 4)), int32((4,)), float32((4, 4)), jax.ShapeDtypeStruct((4,), bool))
+
+    def temporaries(state, frozen):
+        step = jax.jit(make_train_step(config, model, optimizer), donate_argnums=0)
+        compiled = step.lower(state, frozen, prompts, rollout, float32((2, 2)), None).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    size = sum(4 * x.size for x in jax.tree.leaves(base))
+    assert temporaries(state, base) < 0.5 * size
+    whole = state_shapes(config, lora.join(base, adapters), optimizer, make_mesh())
+    assert temporaries(whole, {}) > size  # what a gradient of it takes
 
 
 def test_a_warm_start_trains_adapters(

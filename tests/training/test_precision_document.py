@@ -13,6 +13,7 @@ from riskpo_jax.models.known import KNOWN
 from riskpo_jax.models.partitioning import placed_shapes
 from riskpo_jax.sharding import make_mesh
 from riskpo_jax.training import setup
+from riskpo_jax.training.accumulate import vocabulary_in_float32
 from riskpo_jax.training.logprobs import response_logprobs
 from riskpo_jax.training.weights import frozen_and_trained
 
@@ -33,14 +34,16 @@ STATES = [
     (LARGE, "bfloat16", "float32", 16),
     (LARGE, "bfloat16", "float32", 64),
 ]
-# Model, --model.compute_dtype, --model.remat, --lora.rank, prompt and response length
+# Model, --lora.rank, --model.param_dtype, --model.compute_dtype, --model.remat, prompt, response
 ACTIVATIONS = [
-    (SMALL, "bfloat16", False, 0, 1024, 1024),
-    (SMALL, "bfloat16", True, 0, 1024, 1024),
-    (SMALL, "bfloat16", False, 0, 1024, 3072),
-    (SMALL, "bfloat16", True, 0, 1024, 3072),
-    (SMALL, "float32", True, 0, 1024, 3072),
-    (LARGE, "bfloat16", True, 16, 1024, 3072),
+    (SMALL, 0, "float32", "bfloat16", False, 1024, 1024),
+    (SMALL, 0, "float32", "bfloat16", True, 1024, 1024),
+    (SMALL, 0, "float32", "bfloat16", False, 1024, 3072),
+    (SMALL, 0, "float32", "bfloat16", True, 1024, 3072),
+    (SMALL, 0, "float32", "float32", True, 1024, 3072),
+    (LARGE, 16, "bfloat16", "bfloat16", True, 1024, 3072),
+    (LARGE, 16, "bfloat16", "float32", True, 1024, 3072),
+    (LARGE, 16, "bfloat16", "float32", False, 64, 64),
 ]
 CACHES = [(model, dtype) for model in (SMALL, LARGE) for dtype in ("float32", "bfloat16")]
 
@@ -75,21 +78,29 @@ def state_row(name, param_dtype, moment_dtype, rank) -> str:
     )
     _, frozen, trained = parts(config, name)
     state = setup.state_shapes(config, trained, setup.make_optimizer(config), make_mesh())
+    widened = jax.eval_shape(vocabulary_in_float32, trained)
+    pairs = zip(*map(jax.tree.leaves, (widened, trained)), strict=True)
+    copies = [wide for wide, stored in pairs if wide.dtype != stored.dtype]
     floats = jax.tree.map(lambda x: x.update(dtype=jnp.float32), trained)
     moments = [x for x in jax.tree.leaves(state.opt_state) if x.ndim]
     held = (
         nbytes((frozen, state.params)),
         nbytes(moments),
         nbytes(floats),  # the sum over micro-batches
-        nbytes(trained),  # that of one micro-batch
+        nbytes(widened) + nbytes(copies),  # that of one micro-batch, and what it is taken at
     )
     what = f"adapters, rank {rank}" if rank else "all"
     return row(name, what, param_dtype, moment_dtype, *gigabytes(*held, sum(held)))
 
 
-def activations_row(name, dtype, remat, rank, prompt, response) -> str:
+def activations_row(name, rank, param_dtype, dtype, remat, prompt, response) -> str:
     """What the backward pass of one sequence's log-probabilities keeps, besides the parameters."""
-    flags = {"model.compute_dtype": dtype, "model.remat": remat, "lora.rank": rank}
+    flags = {
+        "lora.rank": rank,
+        "model.param_dtype": param_dtype,
+        "model.compute_dtype": dtype,
+        "model.remat": remat,
+    }
     model, frozen, trained = parts(resolve(from_flat(flags)), name)
 
     def backward(frozen, trained, *batch):
@@ -106,9 +117,9 @@ def activations_row(name, dtype, remat, rank, prompt, response) -> str:
             of_parameters.remove((leaf.shape, leaf.dtype))
             kept.remove(leaf)
     what = f"adapters, rank {rank}" if rank else "all"
-    return row(
-        name, what, dtype, "yes" if remat else "no", prompt + response, *gigabytes(nbytes(kept))
-    )
+    remat = "yes" if remat else "no"
+    tokens = prompt + response
+    return row(name, what, param_dtype, dtype, remat, tokens, *gigabytes(nbytes(kept)))
 
 
 def cache_row(name, dtype) -> str:

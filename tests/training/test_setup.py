@@ -78,7 +78,7 @@ def test_no_such_directory(make_config, tmp_path):
 def test_a_tokenizer_larger_than_the_vocabulary(make_config, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(dict(SHAPE.to_hf(), vocab_size=100)))
     byte_tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="the tokenizer has 260 tokens but .* vocab_size of 100"):
+    with pytest.raises(UserError, match="tokenizer.json has 260 tokens, more than .* of 100"):
         setup.load_policy(make_config(model__path=str(tmp_path)))
 
 
@@ -88,11 +88,35 @@ def test_sequences_longer_than_the_model_can_place(make_config, directory):
         setup.load_policy(config)
 
 
-def test_a_broken_generation_config(make_config, directory, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("{", "is not valid JSON"),
+        ("[1]", "must hold a JSON object, not list"),
+        *(
+            (f'{{"eos_token_id": {value}}}', ": eos_token_id = .* must be a token id below 260 or")
+            for value in ('"</s>"', "{}", "[[1]]", "2.5", "true", "260", "-1", "[1, 260]")
+        ),
+    ],
+)
+def test_a_broken_generation_config(content, complaint, make_config, directory, tmp_path):
     shutil.copytree(directory, tmp_path / "model")
-    (tmp_path / "model" / "generation_config.json").write_text("{")
-    with pytest.raises(UserError, match="generation_config.json is not valid JSON"):
+    (tmp_path / "model" / "generation_config.json").write_text(content)
+    with pytest.raises(UserError, match=f"model/generation_config.json ?{complaint}"):
         setup.load_policy(make_config(model__path=str(tmp_path / "model")))
+
+
+def test_a_model_that_names_no_end_token(make_config, directory, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(directory, model)
+    (model / "generation_config.json").unlink()
+    for name in ("config.json", "tokenizer_config.json"):
+        settings = json.loads((model / name).read_text())
+        removed = {"eos_token", "eos_token_id"}
+        kept = {key: value for key, value in settings.items() if key not in removed}
+        (model / name).write_text(json.dumps(kept))
+    with pytest.raises(UserError, match=f"{model}: neither .*config.json.*: set eos_token_id in"):
+        setup.load_policy(make_config(model__path=str(model)))
 
 
 def test_weights_are_checked_unless_they_are_drawn(make_config, directory, tmp_path):

@@ -98,7 +98,10 @@ def test_adapters_are_read_from_a_directory(load, tmp_path):
     _, frozen, found = load(lora__path=str(tmp_path / "adapter"), **settings)
     assert_equal(found, trained)
 
+    frozen_before = jax.tree.map(jnp.copy, frozen)
     merged = weights.merged(model, frozen, trained)
+    assert all(x.is_deleted() for x in jax.tree.leaves(frozen))  # the sum took its memory
+    frozen = frozen_before
     v, a, b = (
         np.float64(tree["layers"]["attention"][name])
         for tree, name in ((frozen, "v"), (trained, "v_lora_a"), (trained, "v_lora_b"))
