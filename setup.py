@@ -34,6 +34,6 @@ setup(
         "tpu": ["jax[tpu]>=0.10"],
         "reasoning-gym": ["reasoning-gym>=0.1.20"],
         "wandb": ["wandb>=0.19"],
-        "test": ["hypothesis>=6.100", "pytest>=8.3"],
+        "test": ["hypothesis>=6.100", "pytest>=8.3", "pytest-xdist>=3.6"],
     },
 )

@@ -1,4 +1,4 @@
-"""The decoder against transformers, for every option of every family; `pytest -s` prints the table."""
+"""The decoder against transformers, for every option of every family; `pytest -n 0 -s` prints the table."""
 
 import json
 from functools import partial
