@@ -33,6 +33,7 @@ setup(
         "gpu": ["jax[cuda12]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
         "reasoning-gym": ["reasoning-gym>=0.1.20"],
+        "parity": ["peft>=0.18", "torch>=2.8"],
         "wandb": ["wandb>=0.19"],
         "test": ["hypothesis>=6.100", "pytest>=8.3", "pytest-xdist>=3.6"],
     },

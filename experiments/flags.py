@@ -92,7 +92,9 @@ def run(main: Callable[[], None]) -> None:
         except UserError as error:
             sys.exit(f"error: {error}")
         except KeyboardInterrupt:
-            sys.exit("interrupted; a run goes on from its latest checkpoint with the same command")
+            hint = "a run goes on from its latest checkpoint with the same command"
+            print(f"interrupted; {hint}", file=sys.stderr)
+            sys.exit(130)  # as the shell has it
 
     app.run(guarded, flags_parser=_parse)
 

@@ -26,6 +26,7 @@ from riskpo_jax.models.config import DecoderConfig
 from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.rollout.generate import generate
 from riskpo_jax.rollout.sampling import SamplingParams
+from riskpo_jax.training.setup import check_model_directory
 from riskpo_jax.types import Prompts
 
 _TOKENS = flags.DEFINE_integer("tokens", 32, "Random tokens of the longest row.", lower_bound=1)
@@ -50,6 +51,7 @@ def main() -> None:
     experiment_flags.refuse_settings("model.path", "model.compute_dtype")
     directory = Path(flags.FLAGS["model.path"].value)
     dtype = flags.FLAGS["model.compute_dtype"].value
+    check_model_directory(directory)
     config = DecoderConfig.from_directory(directory)
     hf.open_checked(directory, config)
     tokens_BxT, lengths_B = random_prompts(config.vocab_size, _TOKENS.value)
@@ -94,7 +96,9 @@ def their_outputs(
         import torch
         from transformers import AutoModelForCausalLM, GenerationConfig
     except ImportError:
-        raise UserError("experiments.parity compares with PyTorch: pip install torch") from None
+        raise UserError(
+            "experiments.parity compares with PyTorch: pip install '.[parity]'"
+        ) from None
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=getattr(torch, dtype))
     model.generation_config = GenerationConfig()  # no penalty, no end of sequence
     T = tokens_BxT.shape[1]

@@ -10,6 +10,7 @@ from rich.console import Console
 from experiments import flags as experiment_flags
 from riskpo_jax.config import Config, get
 from riskpo_jax.data.loader import Loader
+from riskpo_jax.data.problem import Problem
 from riskpo_jax.data.sources import make_train_source
 from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation import store
@@ -61,6 +62,8 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
     setup.print_skipped(console, config, skipped, "evaluation")
     mesh = setup.load_mesh(config, sharded + ["eval.batch_size"] * (eval_set is not None))
     directory.claim(config, experiment_flags.as_flagfile(config))
+    for line in what_the_model_sees(policy, source[0]):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     return Run(
         config=config,
         policy=policy,
@@ -72,6 +75,23 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
         directory=directory,
         console=console,
     )
+
+
+def what_the_model_sees(policy: setup.Policy, problem: Problem) -> list[str]:
+    """A prompt token for token, and the tokens that end a response: the first things to check in a run."""
+    ends = policy.tokenizer.convert_ids_to_tokens(policy.eos_ids)
+    named = ", ".join(f"{token} ({i})" for token, i in zip(ends, policy.eos_ids, strict=True))
+    lines = [
+        f"prompt of {problem.id}: {policy.tokenizer.decode(policy.prompts.ids(problem))!r}",
+        f"responses end at {named}",
+    ]
+    own, declared = policy.tokenizer.eos_token_id, policy.model.config.eos_token_ids
+    if own is not None and declared and own not in declared:
+        lines.append(
+            f"warning: config.json ends responses at {list(declared)}, the tokenizer at {own}: is it "
+            "the tokenizer of this model?"
+        )
+    return lines
 
 
 def report(run: Run) -> None:

@@ -30,6 +30,7 @@ from riskpo_jax.models.config_json import JsonObject
 from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.models.hf import open_checked
 from riskpo_jax.models.lora import Lora
+from riskpo_jax.reporting.run_dir import RunDir
 from riskpo_jax.rewards.outcome import Reward
 from riskpo_jax.rewards.registry import get_reward
 from riskpo_jax.rollout.sampler import Sampler
@@ -77,11 +78,7 @@ def load_policy(config: Config, needs_weights: bool = True) -> Policy:
         architecture or of its adapters.
     """
     directory = Path(config.model.path)
-    if not directory.is_dir():
-        raise UserError(
-            f"--model.path={directory} is not a directory: give one with config.json, tokenizer and "
-            "safetensors"
-        )
+    check_model_directory(directory)
     decoder_config = DecoderConfig.from_directory(directory)
     tokenizer = load_tokenizer(directory)
     tokens = 1 + max(tokenizer.get_vocab().values())  # len(tokenizer), but for ids left out
@@ -106,6 +103,25 @@ def load_policy(config: Config, needs_weights: bool = True) -> Policy:
         peft.open_checked(config.lora.path, decoder_config, model.lora)
     ends = eos_ids(tokenizer, (*decoder_config.eos_token_ids, *declared), directory)
     return Policy(config, model, tokenizer, ends, dict(generation.values))
+
+
+def check_model_directory(directory: Path) -> None:
+    """Raises UserError for what is easily taken for a model's directory: a run's folder, adapters."""
+    if not directory.is_dir():
+        raise UserError(
+            f"--model.path={directory} is not a directory: give one with config.json, tokenizer and "
+            "safetensors"
+        )
+    if RunDir(directory).flags.exists():
+        raise UserError(
+            f"--model.path={directory} is the folder of a run: give {RunDir(directory).model}, or what "
+            "experiments.export makes of a checkpoint"
+        )
+    if (directory / peft.CONFIG).exists() and not (directory / "config.json").exists():
+        raise UserError(
+            f"--model.path={directory} holds adapters: give the model they belong to, and these as "
+            "--lora.path, or merge them with experiments.export"
+        )
 
 
 def make_model(config: Config, decoder_config: DecoderConfig) -> Decoder:

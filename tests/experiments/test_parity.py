@@ -47,7 +47,7 @@ def test_what_is_missing_is_named_in_one_line(call, monkeypatch, missing, tmp_pa
     shutil.copytree(GOLDEN / "qwen2_tied_fp16", directory)
     if missing == "torch":
         monkeypatch.setitem(sys.modules, "torch", None)
-        word = "pip install torch"
+        word = "pip install '.[parity]'"
     else:
         (directory / "model.safetensors").unlink()
         word = str(directory)
