@@ -24,7 +24,6 @@ setup(
         "optax>=0.2.5",
         "orbax-checkpoint>=0.12",
         "rich>=13.9",
-        "safetensors>=0.5",
         "tensorboardX>=2.6",
         "tokenizers>=0.21",
         "transformers>=5.0",
@@ -35,6 +34,6 @@ setup(
         "reasoning-gym": ["reasoning-gym>=0.1.20"],
         "parity": ["peft>=0.18", "torch>=2.8"],
         "wandb": ["wandb>=0.19"],
-        "test": ["hypothesis>=6.100", "pytest>=8.3", "pytest-xdist>=3.6"],
+        "test": ["hypothesis>=6.100", "pytest>=8.3", "pytest-xdist>=3.6", "safetensors>=0.5"],
     },
 )

@@ -18,7 +18,6 @@ import flax.linen as nn
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors.numpy import save_file
 
 from riskpo_jax.errors import UserError
 from riskpo_jax.files import replacing_folder
@@ -29,7 +28,12 @@ from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.models.hf_names import TABLE
 from riskpo_jax.models.lora import A, B, Lora
 from riskpo_jax.models.partitioning import abstract_params
-from riskpo_jax.models.safetensors_files import StoredTensor, check_tensors, open_tensors
+from riskpo_jax.models.safetensors_files import (
+    StoredTensor,
+    check_tensors,
+    open_tensors,
+    write_file,
+)
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MATRICES = {f"{name}_proj": name for name in lora_lib.MATRICES}  # PEFT's name -> ours
@@ -110,15 +114,15 @@ def save_adapters(
 
     base: the name or directory of the model that the adapters belong to.
     """
-    flat, tensors = flatten_dict(adapters), {}
-    for leaf in _leaves(config, lora):
-        rows = np.asarray(flat[leaf.path], np.float32)
-        tensors |= {name: leaf.to_peft(row) for name, row in zip(leaf.names, rows, strict=True)}
+    flat, leaves = flatten_dict(adapters), _leaves(config, lora)
+    shapes = {name: leaf.peft_shape for leaf in leaves for name in leaf.names}
+    tensors = (
+        leaf.to_peft(row) for leaf in leaves for row in np.asarray(flat[leaf.path], np.float32)
+    )
     with replacing_folder(directory) as folder:
         text = json.dumps(_settings(lora, base), indent=2, sort_keys=True)
         (folder / CONFIG).write_text(text + "\n")
-        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-        (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # save_file makes it private
+        write_file(folder / WEIGHTS, shapes, np.float32, tensors)
 
 
 @dataclass(frozen=True)

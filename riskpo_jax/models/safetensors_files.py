@@ -125,13 +125,28 @@ def write_tensors(
     files = files if len(shards) > 1 else [WEIGHTS]
     for file, names in zip(files, shards, strict=True):
         part = {name: shapes[name] for name in names}
-        _write_file(directory / file, part, dtype, itertools.islice(tensors, len(names)))
+        write_file(directory / file, part, dtype, itertools.islice(tensors, len(names)))
     if len(shards) > 1:
         weight_map = {
             name: file for file, names in zip(files, shards, strict=True) for name in names
         }
         index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}
         (directory / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+
+
+def write_file(file: Path, shapes: Shapes, dtype, tensors: Iterable[np.ndarray]) -> None:
+    """Writes `tensors`, of `dtype` and in the order of `shapes`, as one file; holds one at a time."""
+    header, end = {"__metadata__": {"format": "pt"}}, 0
+    stored = {known: name for name, known in DTYPES.items()}[np.dtype(dtype)]
+    for name, shape in shapes.items():
+        start, end = end, end + np.dtype(dtype).itemsize * math.prod(shape)
+        header[name] = {"dtype": stored, "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # the data begin at a multiple of 8
+    with open(file, "wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors:
+            tensor.tofile(stream)
 
 
 def split_into_shards(sizes: Mapping[str, int], most: int) -> list[list[str]]:
@@ -185,20 +200,6 @@ def _read_header(file: Path) -> dict[str, StoredTensor]:
         raise UserError(f"{file} cannot be read ({error.strerror}); copy it again") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file} is cut short or damaged ({error}); copy it again") from None
-
-
-def _write_file(file: Path, shapes: Shapes, dtype, tensors: Iterable[np.ndarray]) -> None:
-    header, end = {"__metadata__": {"format": "pt"}}, 0
-    stored = {known: name for name, known in DTYPES.items()}[np.dtype(dtype)]
-    for name, shape in shapes.items():
-        start, end = end, end + np.dtype(dtype).itemsize * math.prod(shape)
-        header[name] = {"dtype": stored, "shape": shape, "data_offsets": [start, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # the data begin at a multiple of 8
-    with open(file, "wb") as stream:
-        stream.write(len(text).to_bytes(8, "little") + text)
-        for tensor in tensors:
-            tensor.tofile(stream)
 
 
 def _shards(index: Path) -> dict[Path, set[str]]:

@@ -14,7 +14,17 @@ from riskpo_jax.models.config import DecoderConfig
 from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.models.lora import Lora, split
 from riskpo_jax.models.partitioning import abstract_params, init_params
+from riskpo_jax.models.rope import Llama3Scaling
 from riskpo_jax.sharding import make_mesh
+
+_FAMILIES = {
+    "qwen2": {},
+    "qwen3": {"model_type": "qwen3", "qkv_bias": False, "qk_norm": True, "tie_embeddings": True},
+    "llama": {
+        "model_type": "llama", "o_bias": True, "mlp_bias": True,
+        "rope_scaling": Llama3Scaling(8.0, 1.0, 4.0, 16),
+    },
+}  # fmt: skip
 
 
 def _config(**changes) -> DecoderConfig:
@@ -77,6 +87,12 @@ def _cached_logits(model: Decoder, params: Any, tokens_BxT, valid_BxT, prefill: 
 @pytest.fixture
 def make_config() -> Callable[..., DecoderConfig]:
     return _config
+
+
+@pytest.fixture(params=_FAMILIES)
+def family_config(request) -> DecoderConfig:
+    """A small model of every family in turn."""
+    return _config(**_FAMILIES[request.param])
 
 
 @pytest.fixture

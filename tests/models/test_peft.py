@@ -14,21 +14,11 @@ from riskpo_jax.models import lora as lora_lib
 from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.models.lora import MATRICES, Lora
 from riskpo_jax.models.partitioning import abstract_params, param_shardings
-from riskpo_jax.models.rope import Llama3Scaling
 from riskpo_jax.sharding import make_mesh
 
 TOKENS = np.random.default_rng(0).integers(0, 37, (2, 11))
 VALID = np.ones(TOKENS.shape, bool)
 LORA = Lora(4, 6.0, ("q", "o", "down"))
-
-FAMILIES = {
-    "qwen2": {},
-    "qwen3": {"model_type": "qwen3", "qkv_bias": False, "qk_norm": True, "tie_embeddings": True},
-    "llama": {
-        "model_type": "llama", "o_bias": True, "mlp_bias": True,
-        "rope_scaling": Llama3Scaling(8.0, 1.0, 4.0, 16),
-    },
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -236,12 +226,10 @@ def torch_logits(model):
         return model.eval()(torch.tensor(TOKENS)).logits.numpy()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
 def test_peft_adapters_give_peft_logits(
-    family, tmp_path, theirs, make_config, random_params, full_logits
+    family_config, tmp_path, theirs, random_params, full_logits
 ):
-    config = make_config(**FAMILIES[family])
-    base = random_params(config)
+    config, base = family_config, random_params(family_config)
     model = theirs(config, base)
     import torch
     from peft import LoraConfig, get_peft_model
@@ -249,7 +237,7 @@ def test_peft_adapters_give_peft_logits(
     torch.manual_seed(0)
     settings = LoraConfig(
         r=4, lora_alpha=6, target_modules="all-linear", task_type="CAUSAL_LM",
-        use_rslora=family == "qwen3",
+        use_rslora=config.model_type == "qwen3",
     )  # fmt: skip
     model = get_peft_model(model, settings)
     before = torch_logits(model)
@@ -266,11 +254,10 @@ def test_peft_adapters_give_peft_logits(
     assert np.abs(ours - before).max() > 0.1 * np.abs(before).max()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
 def test_peft_reads_what_we_save(
-    family, tmp_path, theirs, make_config, random_params, random_adapters, full_logits
+    family_config, tmp_path, theirs, random_params, random_adapters, full_logits
 ):
-    config, lora = make_config(**FAMILIES[family]), Lora(4, 6.5, ("k", "v", "o", "gate", "down"))
+    config, lora = family_config, Lora(4, 6.5, ("k", "v", "o", "gate", "down"))
     base, adapters = random_params(config), random_adapters(config, lora)
     peft.save_adapters(tmp_path / "ours", adapters, config, lora, str(tmp_path / "base"))
     model = theirs(config, base)
