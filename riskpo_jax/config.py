@@ -65,8 +65,30 @@ class DataConfig:
     source: str = setting(
         "countdown",
         "Where problems come from.",
-        choices=("countdown", "jsonl", "reasoning_gym"),
+        choices=("countdown", "jsonl", "reasoning_gym", "sets"),
     )
+    sets: tuple[str, ...] = setting(
+        (),
+        "Data sets of source sets, mixed: names (gsm8k, math, dapo_math_17k, mbpp, ...), or jsonl:FILE, "
+        "tfds:NAME, datasets:WHERE, reasoning_gym:TASK, countdown:LEVEL.",
+    )
+    weights: tuple[float, ...] = setting(
+        (), "Share of each of --data.sets in training; empty: in proportion to their sizes."
+    )
+    folder: str = setting("data", "Folder with the files of the data sets that are called by name.")
+    columns: tuple[str, ...] = setting(
+        (), "Names of other people's columns: problem=question,answer=final_answer."
+    )
+    keep_levels: tuple[str, ...] = setting((), "Train on problems of these levels only; empty: all.")
+    max_problem_chars: int = setting(
+        0, "Train on problems of at most this many characters; 0 is off."
+    )
+    contamination_ngram: int = setting(
+        13,
+        "Report training problems that share a run of this many words with an evaluation problem; "
+        "0 is off.",
+    )
+    drop_contaminated: bool = setting(False, "Leave such training problems out.")
     path: tuple[str, ...] = setting(
         (),
         "Training problems of source jsonl, one file or several: id, problem, answer on each line.",
@@ -83,8 +105,10 @@ class DataConfig:
         "{problem}",
         r"Prompt text; {problem} and the keys of the problem's metadata are filled in, \n is a line break.",
     )
-    answer_instruction: str = setting(
-        "", r"Appended to the prompt text after a space, as it is (no braces to double; \n breaks)."
+    answer_instruction: str | None = setting(
+        None,
+        r"Appended to the prompt text after a space, as it is (no braces to double; \n breaks). Default: "
+        "what a named data set says, else nothing.",
     )
     system_prompt: str = setting("", r"System message of a chat template; \n is a line break.")
     chat_template: str = setting(
@@ -107,7 +131,34 @@ class DataConfig:
 @dataclasses.dataclass(frozen=True)
 class RewardConfig:
     name: str = setting(
-        "countdown", "countdown, math, reasoning_gym, or your own as package.module:function."
+        "auto",
+        "What grades: auto (each problem's own), countdown, math, code, reasoning_gym, or your own as "
+        "package.module:function.",
+    )
+    final_answer: str = setting(
+        "boxed",
+        r"Reward math: the final answer stands in the last \boxed{}, or without one after the last ####.",
+        choices=("boxed", "hashes"),
+    )
+    format_credit: float = setting(
+        0.0, "Reward math: score of a wrong answer that stands where it should."
+    )
+    code_score: str = setting(
+        "all",
+        "Reward code: 1 if all tests pass, or the fraction of tests passed.",
+        choices=("all", "fraction"),
+    )
+    workers: int = setting(0, "Processes that grade; 0 takes one a core.", may_change=True)
+    isolate: bool = setting(False, "Grade by your own function in worker processes, too.")
+    timeout_s: float = setting(
+        1.0, "Seconds after which a worker process that grades one response is killed."
+    )
+    memory_mb: int = setting(1024, "Memory of a worker process that grades, in MiB.")
+    code_timeout_s: float = setting(6.0, "Seconds for all tests of one program in the sandbox.")
+    code_memory_mb: int = setting(512, "Memory of one program and all its processes, in MiB.")
+    unsafe_code_without_sandbox: bool = setting(
+        False,
+        "DANGER: run what the model writes with your own rights where bubblewrap is missing.",
     )
 
 
@@ -235,8 +286,11 @@ class TrainConfig:
 @dataclasses.dataclass(frozen=True)
 class EvalConfig:
     every: int = setting(50, "Steps between evaluations; 0 evaluates at start and end only.")
+    datasets: tuple[str, ...] = setting(
+        (), "Evaluation sets by name (math500, aime24, humaneval, ...) or as in --data.sets."
+    )
     problems: int = setting(
-        100, "Problems of each level of a procedural source, or the first of the file."
+        100, "Problems of each level of a procedural source, or the first of a file; 0 takes all."
     )
     samples: int = setting(32, "Responses to each problem.")
     k: tuple[int, ...] = setting((1, 8, 32), "Report pass@k for these k.")

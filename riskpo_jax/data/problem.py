@@ -12,7 +12,8 @@ class Problem:
     """One question. `text` is what a model reads, `answer` what a reward compares with.
 
     `level` groups problems by difficulty in evaluation tables ("" when unrated). `metadata` carries
-    whatever else a reward or a prompt template needs; its keys can be used in templates.
+    whatever else a reward or a prompt template needs; its keys can be used in templates. `reward` names
+    what grades the answer where the configuration does not, `instruction` says how to write it.
     """
 
     id: str
@@ -21,6 +22,8 @@ class Problem:
     dataset: str
     level: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    reward: str = ""
+    instruction: str = ""
 
 
 class Source(Protocol):
