@@ -20,6 +20,7 @@ def resolve(config: Config) -> Config:
     _check_batches(resolved)
     _check_algorithm(resolved)
     _check_sources(resolved)
+    _check_reward(resolved)
     _check_lora(resolved)
     _check_prompts(resolved)
     return resolved
@@ -79,6 +80,8 @@ _POSITIVE = (
     "algorithm.tracker_step_size",
     "algorithm.tracker_tau",
     "lora.alpha",
+    "reward.timeout_s",
+    "reward.code_timeout_s",
 )
 _NOT_NEGATIVE = (
     "seed",
@@ -100,6 +103,7 @@ _NOT_NEGATIVE = (
     "algorithm.tracker_power",
     "checkpoint.keep_best",
     "report.samples",
+    "reward.workers",
 )
 
 
@@ -110,6 +114,12 @@ def _check_ranges(config: Config) -> None:
         (_POSITIVE, lambda v: v > 0, "greater than 0"),
         (_NOT_NEGATIVE, lambda v: v >= 0, "at least 0"),
         (("rollout.top_p", "eval.top_p"), lambda v: 0 < v <= 1, "in (0, 1]"),
+        (("reward.format_credit",), lambda v: 0 <= v < 1, "in [0, 1)"),
+        (
+            ("reward.memory_mb", "reward.code_memory_mb"),
+            lambda v: v >= 128,
+            "at least 128: Python itself takes a part of it",
+        ),
         (("train.adam_b1", "train.adam_b2"), lambda v: 0 <= v < 1, "in [0, 1)"),
         (("eval.k",), lambda v: len(v) and min(v) >= 1, "a list of numbers of at least 1"),
         (("data.levels",), len, "a list of at least one level"),
@@ -210,6 +220,15 @@ def _check_sources(config: Config) -> None:
         raise UserError(
             f"--train.stage=supervised needs problems with solutions: --data.source=countdown, not "
             f"{data.source}"
+        )
+
+
+def _check_reward(config: Config) -> None:
+    reward = config.reward
+    if reward.isolate and ":" not in reward.name:
+        raise UserError(
+            "--reward.isolate is for a reward of your own (--reward.name=package.module:function); "
+            f"--reward.name={reward.name} runs in worker processes where it should"
         )
 
 

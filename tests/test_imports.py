@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "models": GROUND | {"files", "sharding"},
     "rollout": GROUND | {"sharding", "models"},
     "data": GROUND | {"config"},
-    "rewards": {"errors", "data.problem", "data.reasoning_gym"},
+    "rewards": {"errors", "config", "data.problem", "data.reasoning_gym"},
     "evaluation": GROUND | {"rollout", "rewards", "data.problem", "files"},
     "training": GROUND
     | {"config", "algorithms", "sharding", "models", "rollout", "rewards", "data"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -57,21 +58,33 @@ def sample_in_turns(
     group_size: int,
     sampling: SamplingParams,
     at_once: int,
-) -> Rollout:
+) -> Iterator[tuple[slice, Rollout]]:
     """G responses to each placed prompt, `at_once` prompts in one call of the sampler; 0 takes all.
 
-    The devices then hold the KV cache of `at_once` * G responses, not of the whole rollout batch.
+    Yields the rows of the prompts and their rollout, turn by turn; while the caller has one, the devices
+    work on the next. They hold the KV cache of `at_once` * G responses, not of the whole rollout batch.
     """
     Q = prompts.lengths.shape[0]
     if at_once in (0, Q):
-        return sampler(params, key, prompts, group_size, sampling)
-    parts = []
+        yield slice(0, Q), sampler(params, key, prompts, group_size, sampling)
+        return
+    ahead = None
     for start in range(0, Q, at_once):
         rows, turn_key = slice(start, start + at_once), jax.random.fold_in(key, start)
         turn = sampler.place(Prompts(prompts.tokens[rows], prompts.lengths[rows]))
+        jax.block_until_ready(ahead)  # before the next call wants its own cache
         rollout = sampler(params, turn_key, turn, group_size, sampling)
-        parts.append(jax.block_until_ready(rollout))  # before the next call wants its own cache
-    return sampler.place(jax.tree.map(lambda *rows: jnp.concatenate(rows), *parts))
+        if ahead:
+            yield ahead
+        ahead = rows, rollout
+    yield ahead
+
+
+def join_turns(sampler: Sampler, turns: Sequence[Rollout]) -> Rollout:
+    """The rollout of the whole batch, placed."""
+    if len(turns) == 1:
+        return turns[0]
+    return sampler.place(jax.tree.map(lambda *rows: jnp.concatenate(rows), *turns))
 
 
 def decode_responses(

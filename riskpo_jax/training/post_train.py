@@ -12,9 +12,9 @@ import optax
 
 from riskpo_jax.data.problem import Problem
 from riskpo_jax.models import lora
-from riskpo_jax.rewards.grading import grade_groups, outcome_fractions
+from riskpo_jax.rewards.grading import outcome_fractions, refuse_all_errors, submit_groups
 from riskpo_jax.rewards.outcome import Outcome
-from riskpo_jax.rollout.sampler import decode_responses, sample_in_turns
+from riskpo_jax.rollout.sampler import decode_responses, join_turns, sample_in_turns
 from riskpo_jax.sharding import batch_sharding
 from riskpo_jax.training import setup
 from riskpo_jax.training.run import Record, Run, StepFn
@@ -86,13 +86,18 @@ def post_training_step(
 
 
 def collect(run: Run, frozen: Any, state: TrainState) -> Experience:
-    """Draws the next problems, samples G responses to each and grades them."""
+    """Draws the next problems, samples G responses to each and has them graded.
+
+    The responses of one turn of the sampler are graded while the next turn's are sampled;
+    `time/reward_s` is what is left to wait for after the last.
+    """
     config = run.config
     problems = run.loader.batch(int(state.position))
     began = time.perf_counter()
     prompts = run.sampler.place(run.policy.encode(problems))
     key = purpose_key(state.key, Purpose.ROLLOUT, state.step)
-    rollout = sample_in_turns(
+    turns, lengths, responses, pending = [], [], [], []
+    for rows, rollout in sample_in_turns(
         run.sampler,
         lora.join(frozen, state.params),
         key,
@@ -100,13 +105,20 @@ def collect(run: Run, frozen: Any, state: TrainState) -> Experience:
         config.rollout.group_size,
         setup.rollout_sampling(config),
         config.rollout.questions_at_once,
-    )
-    tokens_NxR, lengths_N = jax.device_get((rollout.tokens, rollout.lengths))
-    sampled = time.perf_counter()
-    responses = decode_responses(run.policy.tokenizer, tokens_NxR, lengths_N)
-    outcomes = grade_groups(run.reward, problems, responses)
+    ):
+        tokens_NxR, lengths_N = jax.device_get((rollout.tokens, rollout.lengths))
+        sampled = time.perf_counter()
+        texts = decode_responses(run.policy.tokenizer, tokens_NxR, lengths_N)
+        pending.append(submit_groups(run.grader, problems[rows], texts))
+        turns.append(rollout)
+        lengths.append(lengths_N)
+        responses += texts
+    outcomes = [group for part in pending for group in part.result()]
+    refuse_all_errors(outcomes)
     times = {
         "time/rollout_s": sampled - began,
         "time/reward_s": time.perf_counter() - sampled,
     }
-    return Experience(prompts, rollout, int(lengths_N.sum()), problems, responses, outcomes, times)
+    generated = int(sum(lengths_N.sum() for lengths_N in lengths))
+    whole = join_turns(run.sampler, turns)
+    return Experience(prompts, whole, generated, problems, responses, outcomes, times)

@@ -13,7 +13,7 @@ from riskpo_jax.config import Config
 from riskpo_jax.data.loader import Loader
 from riskpo_jax.evaluation.evaluator import EvalSet
 from riskpo_jax.reporting.run_dir import RunDir
-from riskpo_jax.rewards.outcome import Reward
+from riskpo_jax.rewards.grader import Grader
 from riskpo_jax.rollout.sampler import Sampler
 from riskpo_jax.training.setup import Policy
 from riskpo_jax.training.state import TrainState
@@ -25,7 +25,7 @@ class Run:
     policy: Policy
     mesh: Mesh
     sampler: Sampler
-    reward: Reward
+    grader: Grader
     loader: Loader
     eval_set: EvalSet | None
     directory: RunDir

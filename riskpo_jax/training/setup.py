@@ -31,8 +31,8 @@ from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.models.hf import open_checked
 from riskpo_jax.models.lora import Lora
 from riskpo_jax.reporting.run_dir import RunDir
-from riskpo_jax.rewards.outcome import Reward
-from riskpo_jax.rewards.registry import get_reward
+from riskpo_jax.rewards.grader import Grader
+from riskpo_jax.rewards.registry import make_grader
 from riskpo_jax.rollout.sampler import Sampler
 from riskpo_jax.rollout.sampling import SamplingParams
 from riskpo_jax.sharding import MESH_AXES, make_mesh, replicated
@@ -161,8 +161,9 @@ def print_skipped(console: Console, config: Config, skipped: int, split: str) ->
         )
 
 
-def load_reward(config: Config) -> Reward:
-    return get_reward(config.reward.name)
+def load_grader(config: Config) -> Grader:
+    """What grades the problems of the configuration's sources; close it in the end."""
+    return make_grader(config.reward, rewards_named(config))
 
 
 def load_mesh(config: Config, batches: Sequence[str]) -> Mesh:

@@ -1,25 +1,37 @@
-"""Names and import paths."""
+"""Names and import paths, and the graders they stand for."""
+
+import contextlib
 
 import pytest
 
+from riskpo_jax.config import RewardConfig
 from riskpo_jax.data.problem import Problem
 from riskpo_jax.errors import UserError
-from riskpo_jax.rewards.registry import REWARDS, get_reward
+from riskpo_jax.rewards import registry
+from riskpo_jax.rewards.grader import FunctionGrader
+from riskpo_jax.rewards.pool import PoolGrader
+from riskpo_jax.rewards.registry import FUNCTIONS, get_reward, make_grader
+
+OWN = (
+    "from riskpo_jax.rewards.outcome import verdict\n"
+    "def exact(response, problem):\n"
+    "    return verdict(response == problem.answer, response)\n"
+    "limit = 3\n"
+)
 
 
-@pytest.mark.parametrize("name", REWARDS)
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    (tmp_path / "users_rewards.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_name_resolves(name):
     assert get_reward(name).__name__ == f"{name}_reward"
 
 
-def test_a_reward_of_the_user(tmp_path, monkeypatch):
-    (tmp_path / "users_rewards.py").write_text(
-        "from riskpo_jax.rewards.outcome import verdict\n"
-        "def exact(response, problem):\n"
-        "    return verdict(response == problem.answer, response)\n"
-        "limit = 3\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
+def test_a_reward_of_the_user(own_module):
     reward = get_reward("users_rewards:exact")
     assert reward("x", Problem("p", "", "x", "d")).correct
     for path in ("users_rewards:missing", "users_rewards:limit"):
@@ -28,7 +40,7 @@ def test_a_reward_of_the_user(tmp_path, monkeypatch):
 
 
 def test_unknown_names():
-    with pytest.raises(UserError, match="countdown, math, reasoning_gym"):
+    with pytest.raises(UserError, match="use auto, countdown, math, reasoning_gym, code"):
         get_reward("maths")
     with pytest.raises(UserError, match="cannot import no_such_module"):
         get_reward("no_such_module:reward")
@@ -39,3 +51,57 @@ def test_a_module_that_fails_on_import(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match=r"cannot import broken_rewards \(division by zero\)"):
         get_reward("broken_rewards:reward")
+
+
+def test_each_problem_is_graded_by_its_own_reward():
+    with contextlib.closing(make_grader(RewardConfig(workers=1), {"math", "countdown"})) as grader:
+        outcomes = grader.submit(
+            [r"\boxed{1{,}000}", "3*4", "3+4"],
+            [
+                Problem("m", "?", "1000", "gsm8k", reward="math"),
+                *[Problem("c", "?", "7", "c", metadata={"numbers": "3 4"}, reward="countdown")] * 2,
+            ],
+        ).result()
+    assert [outcome.correct for outcome in outcomes] == [True, False, True]
+
+
+def test_a_reward_by_name_grades_all(own_module):
+    with contextlib.closing(make_grader(RewardConfig("users_rewards:exact"), {""})) as grader:
+        assert isinstance(grader, FunctionGrader)
+        assert grader.submit(["x"], [Problem("p", "", "x", "d")]).result()[0].correct
+    isolated = RewardConfig("users_rewards:exact", isolate=True, workers=1)
+    with contextlib.closing(make_grader(isolated, {""})) as grader:
+        assert isinstance(grader, PoolGrader)
+        assert grader.submit(["x"], [Problem("p", "", "x", "d")]).result()[0].correct
+
+
+def test_problems_that_name_no_reward_need_one():
+    with pytest.raises(UserError, match="do not say what grades them: give --reward.name"):
+        make_grader(RewardConfig(), {"math", ""})
+
+
+def test_the_options_of_mathematics_reach_it():
+    config = RewardConfig("math", final_answer="hashes", format_credit=0.25, workers=1)
+    with contextlib.closing(make_grader(config, set())) as grader:
+        outcomes = grader.submit(["#### 5", "#### 6"], [Problem("p", "", "5", "d")] * 2).result()
+    assert [outcome.score for outcome in outcomes] == [1.0, 0.25]
+
+
+def test_when_one_grader_cannot_be_made_the_others_are_closed(monkeypatch):
+    closed = []
+
+    class First:
+        def __init__(self, **_):
+            pass
+
+        def close(self):
+            closed.append(True)
+
+    def refuse(*_, **__):
+        raise UserError("no worker starts")
+
+    monkeypatch.setattr(registry, "CodeGrader", First)
+    monkeypatch.setattr(registry, "PoolGrader", refuse)
+    with pytest.raises(UserError, match="no worker starts"):
+        make_grader(RewardConfig(), {"code", "math"})
+    assert closed == [True]

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from riskpo_jax.data.tokenizers import byte_tokenizer
-from riskpo_jax.rollout.sampler import Sampler, decode_responses, sample_in_turns
+from riskpo_jax.rollout.sampler import Sampler, decode_responses, join_turns, sample_in_turns
 from riskpo_jax.rollout.sampling import SamplingParams
 from riskpo_jax.sharding import batch_sharding, make_mesh
 from riskpo_jax.types import Prompts
@@ -31,7 +31,9 @@ def test_in_turns_the_rollout_is_that_of_all_at_once(tiny_model, tiny_params):
 
     def sample(at_once, temperature):
         sampling = SamplingParams(temperature)
-        return sample_in_turns(sampler, tiny_params, key, prompts, 2, sampling, at_once)
+        turns = list(sample_in_turns(sampler, tiny_params, key, prompts, 2, sampling, at_once))
+        assert [rows.start for rows, _ in turns] == list(range(0, 6, at_once or 6))
+        return join_turns(sampler, [rollout for _, rollout in turns])
 
     whole, greedy = sample(0, 0.0), sample(2, 0.0)
     for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(greedy), strict=True):
@@ -42,6 +44,24 @@ def test_in_turns_the_rollout_is_that_of_all_at_once(tiny_model, tiny_params):
     last = Prompts(prompts.tokens[3:], prompts.lengths[3:])
     alone = sampler(tiny_params, jax.random.fold_in(key, 3), last, 2, SamplingParams())
     np.testing.assert_array_equal(drawn.tokens[6:], alone.tokens)
+
+
+def test_the_next_turn_is_under_way_while_the_caller_has_one():
+    """So that verdicts are found while the devices sample; but never are two turns unfinished."""
+    events = []
+
+    class Recorder:
+        place = staticmethod(lambda rows: rows)
+
+        def __call__(self, params, key, prompts, group_size, sampling):
+            events.append("sample")
+            return prompts
+
+    prompts = Prompts(np.zeros((3, 2), np.int32), np.ones(3, np.int32))
+    turns = sample_in_turns(Recorder(), None, jax.random.key(0), prompts, 2, SamplingParams(), 1)
+    for rows, _ in turns:
+        events.append(rows.start)
+    assert events == ["sample", "sample", 0, "sample", 1, 2]
 
 
 def test_text_ends_at_the_length_and_leaves_special_tokens_out():
