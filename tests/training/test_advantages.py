@@ -24,10 +24,14 @@ def jitted(algorithm):
     return jax.jit(make_advantage_fn(algorithm))
 
 
-@pytest.fixture(scope="module")
-def rewards():
-    rewards = np.random.default_rng(0).integers(0, 2, (Q, G)).astype(np.float32)
+@pytest.fixture(scope="module", params=["binary", "graded"])
+def rewards(request):
+    """Binary, or in [0, 1]: fractions of tests passed, format credit."""
+    steps = 1 if request.param == "binary" else 20  # on the grid on which expected credit is exact
+    rewards = np.random.default_rng(0).integers(0, steps + 1, (Q, G)).astype(np.float32) / steps
     rewards[1] = 1.0  # an easy question
+    if steps > 1:
+        rewards[0, 0] = 0.0
     return rewards
 
 
