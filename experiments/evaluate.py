@@ -1,16 +1,16 @@
-"""Evaluates a model: `python -m experiments.evaluate --flagfile=F --model.path=DIR [--output=FILE]`.
+"""Evaluates a model: `python -m experiments.evaluate --model=DIR_OR_CHECKPOINT --datasets=math500,aime24`.
 
-For the policy of a run: `--flagfile=RUN/run.flags --model.path=RUN/model`, or a checkpoint of it:
-`--flagfile=RUN/run.flags --workdir=RUN --step=N`. Without --step the weights are those of --model.path
-and nothing else: --model.init and --lora say how a run began and what it trained. To evaluate adapters of
-another origin, merge them first (`python -m experiments.export`).
+--model is a Hugging Face directory, a run's folder (its latest checkpoint) or RUN/checkpoints/N. Of a run
+all settings are the defaults, its evaluation problems, too. Every response is kept in --output; the same
+command again goes on where it was cut off. --regrade=DIR grades the responses in DIR again, without the
+model. docs/evaluation.md says more.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,76 +20,176 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from experiments import flags as experiment_flags
-from riskpo_jax.config import Config, LoraConfig
+from experiments.preview import what_the_model_sees
+from experiments.regrade import regrade_folder
 from riskpo_jax.errors import UserError
-from riskpo_jax.evaluation.table import evaluation_table
-from riskpo_jax.files import replacing
+from riskpo_jax.evaluation.evaluator import EvalSet, Evaluator
+from riskpo_jax.evaluation.responses import Response, responses_by_problem, rows_of
+from riskpo_jax.evaluation.result import EvalResult
+from riskpo_jax.evaluation.table import evaluation_tables
 from riskpo_jax.models import lora
-from riskpo_jax.reporting.run_dir import RunDir
-from riskpo_jax.reporting.writers import strict_json
+from riskpo_jax.reporting.evaluation_dir import EvaluationDir, ResponseWriter
+from riskpo_jax.reporting.progress import Progress
+from riskpo_jax.rewards.registry import make_grader
 from riskpo_jax.training import setup, weights
 from riskpo_jax.training.checkpoints import Checkpoints
+from riskpo_jax.training.evaluation import evaluation_config, fit_prompts
+from riskpo_jax.training.source import Source, at_step, find_source
 
 flags.adopt_module_key_flags(experiment_flags)  # so that --help lists them
-_STEP = flags.DEFINE_integer("step", None, "Checkpoint of --workdir to evaluate, not --model.path.")
-_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the rows of the table.")
+_MODEL = flags.DEFINE_string(
+    "model", None, "A run's folder, RUN/checkpoints/N, or a Hugging Face model directory."
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder for responses and results; by default evaluations/<model's name>."
+)
+_REGRADE = flags.DEFINE_string(
+    "regrade", None, "Folder of an evaluation whose responses to grade again, without the model."
+)
+for _short in ("datasets", "samples", "k"):
+    flags.DEFINE_alias(_short, f"eval.{_short}")
+
+PROGRESS_FIELDS = (("set", "dataset", "s"), ("responses/s", "responses_per_s", ".1f"))
 
 
 def main() -> None:
-    console = Console()
-    config = experiment_flags.config_from_flags()
-    if _STEP.value is None:
-        if config.lora.rank:
-            console.print(
-                f"evaluating --model.path={config.model.path} as it is: --lora.* says how a run "
-                "trained, experiments.export merges adapters",
-                soft_wrap=True,
-                highlight=False,
+    if not _REGRADE.value:
+        evaluate(Console())
+        return
+    for flag in (_MODEL, _OUTPUT):
+        if flag.value:
+            raise UserError(
+                f"--{flag.name} contradicts --regrade, which needs no model: leave it out"
             )
-        config = dataclasses.replace(
-            config, model=dataclasses.replace(config.model, init="pretrained"), lora=LoraConfig()
-        )
-    output = Path(_OUTPUT.value) if _OUTPUT.value else None
-    if output and not output.parent.is_dir():
-        raise UserError(f"--output={output}: there is no folder {output.parent}")
-    policy = setup.load_policy(config)
-    reward = setup.load_reward(config)
-    eval_set, skipped = setup.load_eval_set(config, policy)
-    setup.print_skipped(console, config, skipped, "evaluation")
-    if eval_set is None:
-        raise UserError("there is nothing to evaluate on: give --data.eval_path")
-    mesh = setup.load_mesh(config, ["eval.batch_size"])
-    key_data = jax.random.key_data(jax.random.key(config.seed))
-    result = setup.evaluate_policy(
-        policy,
-        setup.make_sampler(config, policy, mesh),
-        reward,
-        eval_set,
-        load_params(config, policy, mesh),
-        key_data,
-        step=_STEP.value or 0,
-    )
-    console.print(evaluation_table(result, config.eval.k))
-    if output:
-        rows = strict_json(result.summary(config.eval.k))
-        with replacing(output) as aside:
-            aside.write_text(json.dumps(rows, indent=1) + "\n")
+    regrade_folder(Path(_REGRADE.value), Console())
 
 
-def load_params(config: Config, policy: setup.Policy, mesh: Mesh) -> Any:
-    """The weights of --model.path, or of the checkpoint that --workdir and --step name.
+def evaluate(console: Console) -> None:
+    """What can fail without a device fails first, before the folder is claimed."""
+    given = experiment_flags.given_settings()
+    path = experiment_flags.required_path(_MODEL)
+    source = at_step(find_source(path, given.get("model.path"), _MODEL.name))
+    name, title = names_of(source, path)
+    directory = EvaluationDir(_OUTPUT.value or Path("evaluations") / title)
+    config, open_length = evaluation_config(source, given)
+    policy = setup.load_policy(config, source.needs_weights)
+    if open_length:
+        policy = fit_prompts(policy)
+        config = policy.config
+    directory.check(name, config)
+    eval_sets, skipped = setup.load_eval_sets(config, policy)
+    if not eval_sets:
+        raise UserError("there is nothing to evaluate on: give --datasets or --data.eval_path")
+    rewards = {problem.reward for eval_set in eval_sets for problem in eval_set.problems}
+    with contextlib.closing(make_grader(config.reward, rewards)) as grader:
+        mesh = setup.load_mesh(config, ["eval.batch_size"])
+        directory.claim(name, config)
+        for dataset, count in skipped.items():
+            setup.print_skipped(console, config, count, dataset)
+        for line in what_is_asked(source, policy, eval_sets):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
+        key_data = jax.random.key_data(jax.random.key(config.seed))
+        sampler = setup.make_sampler(config, policy, mesh)
+        evaluator = setup.make_evaluator(policy, sampler, grader, key_data)
+        results = complete(directory, evaluator, eval_sets, source, policy, mesh, console)
+    rows = [row for result in results for row in result.summary(config.eval.k)]
+    directory.write(name, config, rows)
+    for table in evaluation_tables(results, config.eval.k, console.width):
+        console.print(table)
+    console.print(f"results and responses: {directory.path}", soft_wrap=True, highlight=False)
+
+
+def names_of(source: Source, path: Path) -> tuple[str, str]:
+    """What is evaluated, in full and as the name of a folder."""
+    place = path.resolve()
+    if source.run is None:
+        return str(place), place.name
+    run = source.run.path.resolve()
+    return str(run / "checkpoints" / str(source.step)), f"{run.name}-{source.step}"
+
+
+def what_is_asked(source: Source, policy: setup.Policy, eval_sets: Sequence[EvalSet]) -> list[str]:
+    """The model, a prompt as it sees it, and what limits it."""
+    data, rollout = policy.config.data, policy.config.rollout
+    model = f"{policy.config.model.path} as it is"
+    if source.run:
+        model = f"step {source.step} of {source.run.path}"
+    sets = ", ".join(f"{len(s.problems)} of {s.name}" for s in eval_sets)
+    return [
+        f"evaluating {model} on {sets}",
+        *what_the_model_sees(policy, eval_sets[0].problems[0]),
+        f"chat template: {data.chat_template}; at most {data.max_prompt_length} tokens of prompt and "
+        f"{rollout.max_response_length} of response",
+    ]
+
+
+def complete(
+    directory: EvaluationDir,
+    evaluator: Evaluator,
+    eval_sets: Sequence[EvalSet],
+    source: Source,
+    policy: setup.Policy,
+    mesh: Mesh,
+    console: Console,
+) -> list[EvalResult]:
+    """Evaluates what is not in the folder yet; the weights are read only if something is missing."""
+    S, size = evaluator.samples, evaluator.batch_size
+    with contextlib.ExitStack() as files:
+        writers = []
+        for eval_set in eval_sets:
+            file, total = directory.responses(eval_set.name), len(eval_set.problems) * S
+            writer = ResponseWriter(file, size * S, total)
+            writers.append(files.enter_context(contextlib.closing(writer)))
+        kept = [kept_responses(w, s, S) for w, s in zip(writers, eval_sets, strict=True)]
+        total, done = sum(len(s.problems) for s in eval_sets), sum(map(len, kept))
+        if done:
+            console.print(f"{done} of {total} problems are done already", highlight=False)
+        params = load_params(source, policy, mesh) if done < total else None
+        shown = {"fields": PROGRESS_FIELDS, "plain_fields": PROGRESS_FIELDS, "interval": 1}
+        results, began, already = [], time.perf_counter(), done
+        with Progress(total, done, console=console, unit="problems", **shown) as progress:
+            for writer, eval_set, responses in zip(writers, eval_sets, kept, strict=True):
+                for batch in evaluator.batches(params, eval_set, len(responses)):
+                    problems = eval_set.problems[len(responses) :]
+                    for problem, group in zip(problems, batch, strict=False):
+                        writer.append(rows_of(problem, group))
+                    responses += batch
+                    done += len(batch)
+                    rate = (done - already) * S / (time.perf_counter() - began)
+                    progress.update(done, {"dataset": eval_set.name, "responses_per_s": rate})
+                results.append(evaluator.result(eval_set, responses, source.step or 0))
+    return results
+
+
+def kept_responses(writer: ResponseWriter, eval_set: EvalSet, samples: int) -> list[list[Response]]:
+    """What is in the file already.
 
     Raises:
-      UserError: no such checkpoint, or one of other settings.
+      UserError: lines that are no responses, or responses to other problems.
     """
-    if _STEP.value is None:
-        return weights.load_base(config, policy, mesh)
-    directory = RunDir(experiment_flags.required_path(experiment_flags.WORKDIR))
-    folder = directory.existing_checkpoints()
+    grouped = responses_by_problem(writer.rows, samples, str(writer.path))
+    for (found, _), problem in zip(grouped, eval_set.problems, strict=False):
+        if found != problem.id:
+            raise UserError(
+                f"{writer.path} goes on with problem {found!r} where {eval_set.name} has "
+                f"{problem.id!r}: the data have changed, give another --output"
+            )
+    return [responses for _, responses in grouped]
+
+
+def load_params(source: Source, policy: setup.Policy, mesh: Mesh) -> Any:
+    """The weights of a directory, or of a run's checkpoint with its adapters beside the base.
+
+    Raises:
+      UserError: a checkpoint that does not fit the model.
+    """
+    if source.run is None:
+        return weights.load_base(policy.config, policy, mesh)
+    like = weights.trained_shapes(policy.model, mesh)
+    folder = source.run.checkpoints
     with contextlib.closing(Checkpoints(folder, read_only=True)) as checkpoints:
-        like = weights.trained_shapes(policy.model, mesh)
-        trained = checkpoints.restore_params(like, step=_STEP.value)
-    return lora.join(weights.load_frozen(config, policy, mesh), trained)
+        trained = checkpoints.restore_params(like, source.step)
+    return lora.join(weights.load_frozen(policy.config, policy, mesh), trained)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import sys
 import typing
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -36,13 +37,21 @@ def config_from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> config_lib
     Raises:
       UserError: a value that does not parse, or settings that contradict each other.
     """
-    values = {}
-    for name, _, kind in config_lib.leaves():
-        value = flag_values[name].value
-        if typing.get_origin(kind) is tuple:
-            value = _parse_list(name, value, typing.get_args(kind)[0])
-        values[name] = value
+    values = {name: _value(name, kind, flag_values) for name, _, kind in config_lib.leaves()}
     return resolve(config_lib.from_flat(values))
+
+
+def given_settings(flag_values: flags.FlagValues = flags.FLAGS) -> dict[str, Any]:
+    """The settings that the command line or a flagfile gives, dotted name -> value.
+
+    Raises:
+      UserError: a value that does not parse.
+    """
+    return {
+        name: _value(name, kind, flag_values)
+        for name, _, kind in config_lib.leaves()
+        if flag_values[name].present
+    }
 
 
 def as_flagfile(config: config_lib.Config) -> str:
@@ -105,6 +114,13 @@ def _parse(argv: list[str]) -> list[str]:
     except flags.Error as error:
         hint = "; paths are relative to the current folder" if "flagfile" in str(error) else ""
         sys.exit("error: " + str(error).removeprefix("ERROR:: ").replace("\n", " ") + hint)
+
+
+def _value(name: str, kind: type, flag_values: flags.FlagValues) -> Any:
+    value = flag_values[name].value
+    if typing.get_origin(kind) is tuple:
+        return _parse_list(name, value, typing.get_args(kind)[0])
+    return value
 
 
 def _parse_list(name: str, words: list[str], item: type) -> tuple:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
+from functools import partial
 
 from absl import flags
 from rich.console import Console
+from rich.table import Table
 
 from experiments import flags as experiment_flags
+from experiments.preview import what_the_model_sees
 from riskpo_jax.config import Config, get
 from riskpo_jax.data.loader import Loader
-from riskpo_jax.data.problem import Problem
 from riskpo_jax.data.sources import make_train_source
 from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation import store
-from riskpo_jax.evaluation.table import comparison_table, evaluation_table
+from riskpo_jax.evaluation.table import comparison_table, evaluation_tables
 from riskpo_jax.reporting.files import read_jsonl
 from riskpo_jax.reporting.plots import plot_run
 from riskpo_jax.reporting.run_dir import RunDir
 from riskpo_jax.reporting.writers import require_wandb
-from riskpo_jax.rewards.grading import grade_one
 from riskpo_jax.rewards.outcome import Kind
 from riskpo_jax.training import setup
 from riskpo_jax.training.loop import train
@@ -34,7 +36,8 @@ def main() -> None:
     console = Console()
     config = experiment_flags.config_from_flags()
     run = prepare(config, RunDir(experiment_flags.required_path(experiment_flags.WORKDIR)), console)
-    train(run)
+    with contextlib.closing(run.grader):
+        train(run)
     report(run)
 
 
@@ -44,7 +47,7 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
     if config.report.wandb:
         require_wandb()
     policy = setup.load_policy(config)
-    reward = setup.load_reward(config)
+    grader = setup.load_grader(config)
     source = make_train_source(config)
     if config.train.stage == "supervised":
         batch, sharded = "train.batch_size", ["train.batch_size"]
@@ -57,10 +60,11 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
         raise UserError(
             f"--{batch}={get(config, batch)} exceeds the {len(source)} training problems: lower it"
         )
-    grade_one(reward, "", source[0])  # does it return outcomes?
-    eval_set, skipped = setup.load_eval_set(config, policy)
-    setup.print_skipped(console, config, skipped, "evaluation")
-    mesh = setup.load_mesh(config, sharded + ["eval.batch_size"] * (eval_set is not None))
+    grader.submit([""], [source[0]]).result()  # does it return outcomes?
+    eval_sets, skipped = setup.load_eval_sets(config, policy)
+    for name, count in skipped.items():
+        setup.print_skipped(console, config, count, name)
+    mesh = setup.load_mesh(config, sharded + ["eval.batch_size"] * bool(eval_sets))
     directory.claim(config, experiment_flags.as_flagfile(config))
     for line in what_the_model_sees(policy, source[0]):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
@@ -69,40 +73,18 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
         policy=policy,
         mesh=mesh,
         sampler=setup.make_sampler(config, policy, mesh),
-        reward=reward,
+        grader=grader,
         loader=Loader(source, get(config, batch), config.seed),
-        eval_set=eval_set,
+        eval_sets=eval_sets,
         directory=directory,
         console=console,
     )
 
 
-def what_the_model_sees(policy: setup.Policy, problem: Problem) -> list[str]:
-    """A prompt token for token, and the tokens that end a response: the first things to check in a run."""
-    ends = policy.tokenizer.convert_ids_to_tokens(policy.eos_ids)
-    named = ", ".join(f"{token} ({i})" for token, i in zip(ends, policy.eos_ids, strict=True))
-    lines = [
-        f"prompt of {problem.id}: {policy.tokenizer.decode(policy.prompts.ids(problem))!r}",
-        f"responses end at {named}",
-    ]
-    own, declared = policy.tokenizer.eos_token_id, policy.model.config.eos_token_ids
-    if own is not None and declared and own not in declared:
-        lines.append(
-            f"warning: config.json ends responses at {list(declared)}, the tokenizer at {own}: is it "
-            "the tokenizer of this model?"
-        )
-    return lines
-
-
 def report(run: Run) -> None:
     """The table of before and after, what the steps did and cost, and where things lie."""
-    ks, evaluations = run.config.eval.k, run.directory.evaluations
-    after = store.load(evaluations, run.config.train.steps)
-    before = store.load(evaluations, 0)
-    if before and after and run.config.train.steps:
-        run.console.print(comparison_table(before, after, ks))
-    elif after:
-        run.console.print(evaluation_table(after, ks))
+    for table in tables(run):
+        run.console.print(table)
     rows = read_jsonl(run.directory.path / "metrics.jsonl")
     lines = []
     if rows and run.config.train.stage == "rl":
@@ -121,6 +103,17 @@ def report(run: Run) -> None:
         lines += [f"adapter: {run.directory.adapter}"]
     for line in lines:
         run.console.print(line, soft_wrap=True, highlight=False)
+
+
+def tables(run: Run) -> list[Table]:
+    """Before and after, a table a set; where one is missing, all sets after the last step."""
+    steps, ks = run.config.train.steps, run.config.eval.k
+    load = partial(store.load, run.directory.evaluations)
+    pairs = [(load(0, s.name), load(steps, s.name)) for s in run.eval_sets]
+    pairs = [(before, after) for before, after in pairs if after]
+    if steps and pairs and all(before for before, _ in pairs):
+        return [comparison_table(before, after, ks) for before, after in pairs]
+    return evaluation_tables([after for _, after in pairs], ks, run.console.width)
 
 
 def count_outcomes(rows: list[dict], responses_per_step: int) -> str:

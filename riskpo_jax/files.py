@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 
 @contextlib.contextmanager
@@ -48,3 +49,8 @@ def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def file_stem(name: str) -> str:
+    """`name` as a file can be called, whatever it holds; names that differ give stems that differ."""
+    return quote(name, safe=" @+=,")

@@ -33,6 +33,16 @@ def make_train_source(config: Config) -> Source:
     )
 
 
+def make_eval_sources(config: Config) -> dict[str, Source]:
+    """Evaluation problems by the name of their set; empty when there is nothing to evaluate on.
+
+    Raises:
+      UserError: as `make_train_source`.
+    """
+    source = make_eval_source(config)
+    return {source[0].dataset: source} if source else {}
+
+
 def make_eval_source(config: Config) -> Source | None:
     """Evaluation problems, disjoint from the training ones where we make both; None when there are none.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,13 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from riskpo_jax.data.problem import Problem
+from riskpo_jax.evaluation.responses import Response, is_plain, result_of
 from riskpo_jax.evaluation.result import EvalResult
-from riskpo_jax.rewards.grading import grade_groups
-from riskpo_jax.rewards.outcome import Reward
+from riskpo_jax.rewards.grader import Grader
+from riskpo_jax.rewards.grading import PendingOutcomes, refuse_all_errors, submit_groups
 from riskpo_jax.rollout.sampler import Sampler, decode_responses
 from riskpo_jax.rollout.sampling import SamplingParams
-from riskpo_jax.types import Prompts
+from riskpo_jax.types import Prompts, Rollout
 
 
 @dataclass(frozen=True)
@@ -28,50 +30,114 @@ class EvalSet:
     prompts: Prompts
 
 
-def evaluate(
-    sampler: Sampler,
-    params: Any,
-    key: jax.Array,
-    eval_set: EvalSet,
-    *,
-    tokenizer: PreTrainedTokenizerBase,
-    reward: Reward,
-    sampling: SamplingParams,
-    samples: int,
-    batch_size: int,
-    step: int,
-) -> EvalResult:
-    """Samples `samples` responses to every problem, `batch_size` problems at a time, and grades them.
+@dataclass(frozen=True)
+class Evaluator:
+    """How a policy is asked and graded.
 
-    The last batch is filled with repeated problems whose responses are dropped, so that one shape is
-    compiled. The entropy is the sampled -log p, which is unbiased at plain sampling and NaN where the
-    draw is greedy or narrowed.
+    Attributes:
+      samples: S, responses to every problem.
+      batch_size: problems in one call of the sampler, whose KV cache is that of batch_size x S sequences.
+      key: every evaluation draws from it; batch i of a set with what (key, i) gives, so that a set's
+        responses depend neither on the other sets nor on where an evaluation was cut off.
     """
-    problems, prompts = eval_set.problems, eval_set.prompts
-    outcomes, lengths, truncated, logprobs = [], [], [], []
-    for start in range(0, len(problems), batch_size):
-        rows = np.arange(start, min(start + batch_size, len(problems)))
-        filled = np.resize(rows, batch_size)
-        batch = sampler.place(Prompts(prompts.tokens[filled], prompts.lengths[filled]))
-        batch_key = jax.random.fold_in(key, start)
-        rollout = jax.device_get(sampler(params, batch_key, batch, samples, sampling))
-        kept = len(rows) * samples
-        texts = decode_responses(tokenizer, rollout.tokens[:kept], rollout.lengths[:kept])
-        outcomes += grade_groups(reward, [problems[i] for i in rows], texts)
-        lengths.append(rollout.lengths[:kept])
-        truncated.append(rollout.truncated[:kept])
-        logprobs.append(rollout.logprobs[:kept].sum(axis=1, dtype=np.float64))
-    shape_PxS = (len(problems), samples)
-    plain = sampling.temperature > 0 and not sampling.top_k and sampling.top_p == 1
-    return EvalResult(
-        dataset=eval_set.name,
-        step=step,
-        problem_ids=[problem.id for problem in problems],
-        levels=[problem.level for problem in problems],
-        correct_PxS=np.array([[outcome.correct for outcome in group] for group in outcomes]),
-        answers=[[outcome.answer for outcome in group] for group in outcomes],
-        outcomes=[[str(outcome.kind) for outcome in group] for group in outcomes],
-        lengths_PxS=np.concatenate(lengths).reshape(shape_PxS),
-        truncated_PxS=np.concatenate(truncated).reshape(shape_PxS),
-        entropy_PxS=np.concatenate(logprobs).reshape(shape_PxS) * (-1.0 if plain else np.nan),
-    )
+
+    sampler: Sampler
+    tokenizer: PreTrainedTokenizerBase
+    grader: Grader
+    sampling: SamplingParams
+    samples: int
+    batch_size: int
+    key: jax.Array
+
+    def evaluate(self, params: Any, eval_set: EvalSet, step: int) -> EvalResult:
+        """Samples S responses to every problem and grades them.
+
+        Raises:
+          UserError: as `batches`.
+        """
+        responses = [group for batch in self.batches(params, eval_set) for group in batch]
+        return self.result(eval_set, responses, step)
+
+    def result(
+        self, eval_set: EvalSet, responses: Sequence[Sequence[Response]], step: int
+    ) -> EvalResult:
+        """The evaluation that P x S responses of this evaluator make up."""
+        plain = is_plain(self.sampling)
+        return result_of(eval_set.name, eval_set.problems, responses, step=step, plain=plain)
+
+    def batches(
+        self, params: Any, eval_set: EvalSet, done: int = 0
+    ) -> Iterator[list[list[Response]]]:
+        """The responses to each problem, batch after batch, without the first `done` problems.
+
+        A batch is graded while the next is sampled.
+
+        Args:
+          done: a multiple of `batch_size`.
+
+        Raises:
+          UserError: the reward returns something else than an outcome, or fails on the whole first batch
+            (later on, errors are counted: the responses can be graded again).
+        """
+        pending = None
+        for start, rollout in self._rollouts(params, eval_set.prompts, done):
+            problems = eval_set.problems[start : start + self.batch_size]
+            submitted = self._submit(problems, rollout)
+            if pending:
+                yield pending.responses()
+            if start == 0:
+                refuse_all_errors(submitted.verdicts.result())
+            pending = submitted
+        if pending:
+            yield pending.responses()
+
+    def _rollouts(self, params: Any, prompts: Prompts, done: int) -> Iterator[tuple[int, Rollout]]:
+        """The start of each batch and its rollout; the devices work on the next while one is handled.
+
+        The last batch is filled with repeated problems, so that one shape is compiled.
+        """
+        ahead = None
+        for start in range(done, len(prompts.lengths), self.batch_size):
+            rows = np.arange(start, min(start + self.batch_size, len(prompts.lengths)))
+            filled = np.resize(rows, self.batch_size)
+            batch = self.sampler.place(Prompts(prompts.tokens[filled], prompts.lengths[filled]))
+            jax.block_until_ready(ahead)  # before the next call wants its own cache
+            batch_key = jax.random.fold_in(self.key, start)
+            rollout = self.sampler(params, batch_key, batch, self.samples, self.sampling)
+            if ahead:
+                yield ahead
+            ahead = start, rollout
+        if ahead:
+            yield ahead
+
+    def _submit(self, problems: Sequence[Problem], rollout: Rollout) -> _Submitted:
+        kept = len(problems) * self.samples
+        rollout = jax.tree.map(lambda rows: rows[:kept], jax.device_get(rollout))
+        texts = decode_responses(self.tokenizer, rollout.tokens, rollout.lengths)
+        return _Submitted(texts, rollout, submit_groups(self.grader, problems, texts))
+
+
+@dataclass(frozen=True)
+class _Submitted:
+    """A batch on the host whose verdicts are on the way."""
+
+    texts: list[str]
+    rollout: Rollout
+    verdicts: PendingOutcomes
+
+    def responses(self) -> list[list[Response]]:
+        """Waits for the verdicts: the responses to each problem."""
+        groups = self.verdicts.result()
+        flat = [
+            Response(text, int(length), bool(truncated), float(logprob), outcome)
+            for text, length, truncated, logprob, outcome in zip(
+                self.texts,
+                self.rollout.lengths,
+                self.rollout.truncated,
+                self.rollout.logprobs.sum(axis=1, dtype=np.float64),
+                itertools.chain(*groups),
+                strict=True,
+            )
+        ]
+        samples = len(groups[0])
+        return [flat[start : start + samples] for start in range(0, len(flat), samples)]

@@ -11,6 +11,7 @@ import numpy as np
 from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation.bootstrap import Interval, mean_interval, paired_difference
 from riskpo_jax.evaluation.metrics import avg_at_k, maj_at_k, pass_at_k
+from riskpo_jax.rewards.outcome import Kind
 
 ALL = "all"
 
@@ -75,18 +76,17 @@ class EvalResult:
     def summary(self, ks: Sequence[int]) -> list[dict]:
         """The rows of `eval.jsonl`: one a level, then "all".
 
-        Keys: `step`, `dataset` ("countdown/easy"), `n`, `samples`; for each k `pass@k`,
-        `pass@k/low` and `pass@k/high` (95% interval over problems), `avg@k`, `maj@k`, also for
-        k = S; `entropy` (nats a token), `response/length_mean`, `response/truncated_fraction`,
-        `outcome/<kind>` (counts).
+        Keys: `step`, `dataset` ("countdown/easy"), `n`, `samples`; for each k `pass@k`, `avg@k` and
+        `maj@k`, the last two also for k = S, each with `/low` and `/high` (95% interval over
+        problems); `entropy` (nats a token), `response/length_mean`, `response/truncated_fraction`,
+        `outcome/<kind>` (counts, every kind named).
 
         Raises:
           UserError: a k is outside 1..S.
         """
-        kinds = sorted({kind for row in self.outcomes for kind in row})
-        return [part._row(level, ks, kinds) for level, part in self.by_level().items()]
+        return [part._row(level, ks) for level, part in self.by_level().items()]
 
-    def _row(self, level: str, ks: Sequence[int], kinds: Sequence[str]) -> dict:
+    def _row(self, level: str, ks: Sequence[int]) -> dict:
         size = self.samples
         counts = Counter(kind for row in self.outcomes for kind in row)
         row = {
@@ -98,13 +98,14 @@ class EvalResult:
         for k in ks:
             row |= _named(f"pass@{k}", mean_interval(pass_at_k(self.correct_PxS, k)))
         for k in sorted({*ks, size}):
-            row[f"avg@{k}"] = float(avg_at_k(self.correct_PxS, k).mean())
-            row[f"maj@{k}"] = float(maj_at_k(self.answers, self.correct_PxS, k).mean())
+            row |= _named(f"avg@{k}", mean_interval(avg_at_k(self.correct_PxS, k)))
+            majority_P = maj_at_k(self.answers, self.correct_PxS, k)
+            row |= _named(f"maj@{k}", mean_interval(majority_P))
         return row | {
             "entropy": float(self.entropy_PxS.sum() / max(self.lengths_PxS.sum(), 1)),
             "response/length_mean": float(self.lengths_PxS.mean()),
             "response/truncated_fraction": float(self.truncated_PxS.mean()),
-            **{f"outcome/{kind}": counts[kind] for kind in kinds},
+            **{f"outcome/{kind}": counts[kind] for kind in Kind},
         }
 
     def _select(self, level: str) -> EvalResult:

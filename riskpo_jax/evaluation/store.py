@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 
 from riskpo_jax.evaluation.result import EvalResult
-from riskpo_jax.files import replacing
+from riskpo_jax.files import file_stem, replacing
 
 
-def path_of(directory: Path, step: int) -> Path:
-    return directory / f"{step:06d}.json"
+def path_of(directory: Path, step: int, dataset: str) -> Path:
+    return directory / f"{step:06d}" / f"{file_stem(dataset)}.json"
 
 
 def save(directory: Path, result: EvalResult) -> None:
-    """Writes `<directory>/<step>.json`, whole or not at all."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Writes `<directory>/<step>/<dataset>.json`, whole or not at all."""
+    file = path_of(directory, result.step, result.dataset)
+    file.parent.mkdir(parents=True, exist_ok=True)
     fields = {f.name: getattr(result, f.name) for f in dataclasses.fields(result)}
     plain = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in fields.items()}
-    with replacing(path_of(directory, result.step)) as path:
+    with replacing(file) as path:
         path.write_text(json.dumps(plain))
 
 
-def load(directory: Path, step: int) -> EvalResult | None:
-    """The evaluation of `step`; None when there is none."""
-    path = path_of(directory, step)
+def load(directory: Path, step: int, dataset: str) -> EvalResult | None:
+    """The evaluation of `step` on `dataset`; None when there is none."""
+    path = path_of(directory, step, dataset)
     if not path.exists():
         return None
     fields = json.loads(path.read_text())
@@ -37,6 +39,6 @@ def load(directory: Path, step: int) -> EvalResult | None:
 
 def drop_after(directory: Path, step: int) -> None:
     """Deletes the evaluations of later steps, which a killed run left beyond its last checkpoint."""
-    for path in directory.glob("*.json"):
-        if path.stem.isdigit() and int(path.stem) > step:
-            path.unlink()
+    for path in directory.glob("*"):
+        if path.name.isdigit() and int(path.name) > step:
+            shutil.rmtree(path)

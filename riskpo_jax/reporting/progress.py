@@ -11,18 +11,21 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-# Label, key in metrics.jsonl, format.
-FIELDS = (
+Fields = tuple[tuple[str, str, str], ...]
+"""Label, key of the value, format."""
+
+# Of a run: keys in metrics.jsonl.
+FIELDS: Fields = (
     ("reward", "reward/mean", ".3f"),
     ("entropy", "policy/entropy", ".2f"),
     ("tokens/s", "throughput/generated_tokens_per_s", ".0f"),
 )
-_PLAIN_FIELDS = (*FIELDS, ("step_s", "time/step_s", ".2f"))
+_PLAIN_FIELDS: Fields = (*FIELDS, ("step_s", "time/step_s", ".2f"))
 _WINDOW = 50  # steps whose mean duration predicts the time left
 
 
 class Progress:
-    """Shows step, reward, entropy, tokens/s and time left.
+    """Shows how far something is, some of its figures, and the time left.
 
         with Progress(total=200, start=12) as progress:
             progress.update(13, metrics)
@@ -32,6 +35,8 @@ class Progress:
       start: steps done before, by the run which this one continues.
       console: where to; its `is_terminal` chooses between bar and lines.
       interval: without a terminal, a line every so many steps, besides the first and the last.
+      unit: what is counted.
+      fields: what is shown on a bar; plain_fields: in a line.
       clock: seconds, monotonic.
     """
 
@@ -42,9 +47,13 @@ class Progress:
         *,
         console: Console | None = None,
         interval: int = 10,
+        unit: str = "step",
+        fields: Fields = FIELDS,
+        plain_fields: Fields = _PLAIN_FIELDS,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._total, self._start, self._interval, self._clock = total, start, interval, clock
+        self._unit, self._fields, self._plain_fields = unit, fields, plain_fields
         self._console = console or Console()
         self._times = deque(maxlen=_WINDOW)  # (step, clock) of recent updates
         self._bar = self._make_bar() if self._console.is_terminal else None
@@ -65,10 +74,11 @@ class Progress:
         left = _clock_face(self._seconds_left())
         if self._bar:
             self._bar.update(
-                self._task, completed=step, text=f"{_text(metrics, FIELDS)}left {left}"
+                self._task, completed=step, text=f"{_text(metrics, self._fields)}left {left}"
             )
         elif first or step >= self._total or step % self._interval == 0:
-            self.print(f"step {step}/{self._total} {_text(metrics, _PLAIN_FIELDS)}left {left}")
+            text = _text(metrics, self._plain_fields)
+            self.print(f"{self._unit} {step}/{self._total} {text}left {left}")
 
     def print(self, *objects: Any) -> None:
         """Prints above the bar; strings as they are, rich renderables (tables) rendered."""
@@ -85,7 +95,7 @@ class Progress:
 
     def _make_bar(self) -> Bar:
         bar = Bar(
-            TextColumn("step {task.completed}/{task.total}"),
+            TextColumn(f"{self._unit} {{task.completed}}/{{task.total}}"),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[text]}", markup=False),
             console=self._console,
@@ -95,11 +105,14 @@ class Progress:
         return bar
 
 
-def _text(metrics: Mapping[str, Any], fields: tuple) -> str:
+def _text(metrics: Mapping[str, Any], fields: Fields) -> str:
     shown = [
         (label, metrics[key], form) for label, key, form in fields if metrics.get(key) is not None
     ]
-    return "".join(f"{label} {float(value):{form}} " for label, value, form in shown)
+    return "".join(
+        f"{label} {value if isinstance(value, str) else float(value):{form}} "
+        for label, value, form in shown
+    )
 
 
 def _clock_face(seconds: float | None) -> str:

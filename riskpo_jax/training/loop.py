@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from riskpo_jax.data.tokenizers import READ_OTHERWISE
@@ -54,9 +55,9 @@ def train(run: Run) -> None:
                     for record in records:
                         files.samples.write(step, record)
                 progress.update(step, metrics)
-                result = evaluate_if_due(run, frozen, state, step, files, progress)
-                if result or step % checkpoint.every == 0 or step == last:
-                    checkpoints.save(state, step, result and mean_pass_at_1(result))
+                results = evaluate_if_due(run, frozen, state, step, files, progress)
+                if results or step % checkpoint.every == 0 or step == last:
+                    checkpoints.save(state, step, mean_pass_at_1(results) if results else None)
     save_policy(run, frozen, state.params)
 
 
@@ -106,32 +107,35 @@ def recording(run: Run, start: int) -> Iterator[tuple[RunFiles, Progress]]:
 
 def evaluate_if_due(
     run: Run, frozen: Any, state: TrainState, step: int, files: RunFiles, progress: Progress
-) -> EvalResult | None:
-    """Evaluates at the start, every `--eval.every` steps and at the end; records the rows.
+) -> list[EvalResult]:
+    """Evaluates at the start, every `--eval.every` steps and at the end; records the rows of each set.
 
-    One that is on disk already (of the step that a resumed run starts from) is read back.
+    What is on disk already (of the step that a resumed run starts from) is read back.
     """
     config, every = run.config, run.config.eval.every
-    result = store.load(run.directory.evaluations, step)
     due = step in (0, config.train.steps) or (every and step % every == 0)
-    if result is None:
-        if run.eval_set is None or not due:
-            return None
-        progress.print(f"evaluating step {step} on {len(run.eval_set.problems)} problems ...")
-        params = lora.join(frozen, state.params)
-        result = setup.evaluate_policy(
-            run.policy, run.sampler, run.reward, run.eval_set, params, state.key, step
-        )
-        store.save(run.directory.evaluations, result)
-    rows = result.summary(config.eval.k)
+    results = []
+    for eval_set in run.eval_sets:
+        result = store.load(run.directory.evaluations, step, eval_set.name)
+        if result is None and due:
+            count = len(eval_set.problems)
+            progress.print(f"evaluating step {step} on {count} problems of {eval_set.name} ...")
+            evaluator = setup.make_evaluator(run.policy, run.sampler, run.grader, state.key)
+            result = evaluator.evaluate(lora.join(frozen, state.params), eval_set, step)
+            store.save(run.directory.evaluations, result)
+        if result:
+            results.append(result)
+    rows = [row for result in results for row in result.summary(config.eval.k)]
     for row in rows:
         files.evals.write(step, row)
-    files.curves.write(step, scalars(rows))
-    return result
+    if rows:
+        files.curves.write(step, scalars(rows))
+    return results
 
 
-def mean_pass_at_1(result: EvalResult) -> float:
-    return float(pass_at_k(result.correct_PxS, 1).mean())
+def mean_pass_at_1(results: Sequence[EvalResult]) -> float:
+    """The mean over the sets, of which each counts the same."""
+    return float(np.mean([pass_at_k(result.correct_PxS, 1).mean() for result in results]))
 
 
 def save_policy(run: Run, frozen: Any, trained: Any) -> None:

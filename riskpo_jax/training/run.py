@@ -27,7 +27,7 @@ class Run:
     sampler: Sampler
     grader: Grader
     loader: Loader
-    eval_set: EvalSet | None
+    eval_sets: list[EvalSet]
     directory: RunDir
     console: Console
 

@@ -19,11 +19,10 @@ from riskpo_jax.algorithms import quantiles
 from riskpo_jax.config import Config, get
 from riskpo_jax.data.problem import Problem, Source
 from riskpo_jax.data.prompts import PromptEncoder, eos_ids, make_prompt_encoder
-from riskpo_jax.data.sources import make_eval_source
+from riskpo_jax.data.sources import make_eval_sources, make_train_source
 from riskpo_jax.data.tokenizers import load_tokenizer, vocabulary_file
 from riskpo_jax.errors import UserError
-from riskpo_jax.evaluation.evaluator import EvalSet, evaluate
-from riskpo_jax.evaluation.result import EvalResult
+from riskpo_jax.evaluation.evaluator import EvalSet, Evaluator
 from riskpo_jax.models import peft
 from riskpo_jax.models.config import DecoderConfig
 from riskpo_jax.models.config_json import JsonObject
@@ -137,21 +136,24 @@ def make_model(config: Config, decoder_config: DecoderConfig) -> Decoder:
     )
 
 
-def load_eval_set(config: Config, policy: Policy) -> tuple[EvalSet | None, int]:
-    """The evaluation problems with prompts that fit, and how many were skipped.
+def load_eval_sets(config: Config, policy: Policy) -> tuple[list[EvalSet], dict[str, int]]:
+    """The evaluation sets with the problems whose prompts fit, and how many each had to skip.
 
-    None and 0 when the configuration names no evaluation problems.
+    There are none when the configuration names no evaluation problems.
+
+    Raises:
+      UserError: a set that is not there or is broken, or of which nothing fits.
     """
-    source = make_eval_source(config)
-    if source is None:
-        return None, 0
-    source, skipped = policy.fitting(source)
-    problems = [source[i] for i in range(len(source))]
-    return EvalSet(problems[0].dataset, problems, policy.encode(problems)), skipped
+    eval_sets, skipped = [], {}
+    for name, source in make_eval_sources(config).items():
+        source, skipped[name] = policy.fitting(source)
+        problems = [source[i] for i in range(len(source))]
+        eval_sets.append(EvalSet(name, problems, policy.encode(problems)))
+    return eval_sets, skipped
 
 
 def print_skipped(console: Console, config: Config, skipped: int, split: str) -> None:
-    """Says how many problems of a split `Policy.fitting` left out."""
+    """Says how many problems of a split, or of an evaluation set, `Policy.fitting` left out."""
     if skipped:
         console.print(
             f"skipped {skipped} {split} problems whose prompt is longer than "
@@ -163,7 +165,8 @@ def print_skipped(console: Console, config: Config, skipped: int, split: str) ->
 
 def load_grader(config: Config) -> Grader:
     """What grades the problems of the configuration's sources; close it in the end."""
-    return make_grader(config.reward, rewards_named(config))
+    sources = [make_train_source(config), *make_eval_sources(config).values()]
+    return make_grader(config.reward, {source[0].reward for source in sources})
 
 
 def load_mesh(config: Config, batches: Sequence[str]) -> Mesh:
@@ -247,28 +250,19 @@ def make_sampler(config: Config, policy: Policy, mesh: Mesh) -> Sampler:
     return Sampler(policy.model, mesh, config.rollout.max_response_length, policy.eos_ids)
 
 
-def evaluate_policy(
-    policy: Policy,
-    sampler: Sampler,
-    reward: Reward,
-    eval_set: EvalSet,
-    params: Any,
-    key_data: jax.Array,
-    step: int,
-) -> EvalResult:
-    """Evaluates `params` as the configuration says; every evaluation of a run draws with the same key."""
+def make_evaluator(
+    policy: Policy, sampler: Sampler, grader: Grader, key_data: jax.Array
+) -> Evaluator:
+    """Evaluates as the configuration says; every evaluation of a run draws with the same key."""
     c = policy.config.eval
-    return evaluate(
-        sampler,
-        params,
-        purpose_key(key_data, Purpose.EVALUATION, 0),
-        eval_set,
+    return Evaluator(
+        sampler=sampler,
         tokenizer=policy.tokenizer,
-        reward=reward,
+        grader=grader,
         sampling=SamplingParams(c.temperature, c.top_k, c.top_p),
         samples=c.samples,
         batch_size=c.batch_size,
-        step=step,
+        key=purpose_key(key_data, Purpose.EVALUATION, 0),
     )
 
 

@@ -41,18 +41,19 @@ class Source:
         return self.run is None or self.config.lora.rank > 0
 
 
-def find_source(path: Path, model_path: str | None = None) -> Source:
+def find_source(path: Path, model_path: str | None = None, flag: str = "checkpoint") -> Source:
     """What lies at `path`: a run's folder, RUN/checkpoints/N or a Hugging Face model directory.
 
-    model_path: where the model that the run began with is now, if not where its settings say. Raises
-    UserError for anything else at `path`, and for settings or tensors that do not fit together.
+    model_path: where the model that the run began with is now, if not where its settings say. flag: what
+    `path` was given with. Raises UserError for anything else at `path`, and for settings or tensors that
+    do not fit together.
     """
     place = path.resolve()  # which may be given as "." or "5"
     is_step = place.parent.name == "checkpoints" and place.name.isdecimal()
     run = RunDir(place.parents[1] if is_step else path)
     if run.flags.exists():
         if not run.checkpoints.is_dir():
-            raise UserError(f"--checkpoint={path}: the run has not saved a checkpoint yet")
+            raise UserError(f"--{flag}={path}: the run has not saved a checkpoint yet")
         config = resolve(from_flat(read_config(run.config)))
         config = replace(config, lora=replace(config.lora, path=""))  # only the start was there
         if model_path:
@@ -60,7 +61,7 @@ def find_source(path: Path, model_path: str | None = None) -> Source:
         return Source(config, run, int(place.name) if is_step else None)
     if is_step or not (path / "config.json").exists():
         raise UserError(
-            f"--checkpoint={path} is no run's folder, no RUN/checkpoints/N and no Hugging Face model "
+            f"--{flag}={path} is no run's folder, no RUN/checkpoints/N and no Hugging Face model "
             "directory"
         )
     tensors = open_checked(path, DecoderConfig.from_directory(path))
@@ -72,6 +73,23 @@ def find_source(path: Path, model_path: str | None = None) -> Source:
         "rollout.max_response_length": 1,
     }
     return Source(from_flat(settings))
+
+
+def at_step(source: Source) -> Source:
+    """`source` with the step of its checkpoint named, if it is of a run. Touches no device.
+
+    Raises:
+      UserError: there is no such checkpoint.
+    """
+    if source.run is None:
+        return source
+    folder = source.run.checkpoints
+    steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+    step = steps[-1] if source.step is None and steps else source.step
+    if step not in steps:
+        known = ", ".join(map(str, steps)) or "none"
+        raise UserError(f"{folder} holds no checkpoint of step {step}; its steps are: {known}")
+    return replace(source, step=step)
 
 
 def load_params(source: Source, policy: Policy, mesh: Mesh, dtype: jnp.dtype) -> Any:
