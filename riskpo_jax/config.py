@@ -79,7 +79,9 @@ class DataConfig:
     columns: tuple[str, ...] = setting(
         (), "Names of other people's columns: problem=question,answer=final_answer."
     )
-    keep_levels: tuple[str, ...] = setting((), "Train on problems of these levels only; empty: all.")
+    keep_levels: tuple[str, ...] = setting(
+        (), "Train on problems of these levels only; empty: all."
+    )
     max_problem_chars: int = setting(
         0, "Train on problems of at most this many characters; 0 is off."
     )
