@@ -1,4 +1,4 @@
-"""Names and import paths, and the graders they stand for."""
+"""The graders that names stand for."""
 
 import contextlib
 
@@ -10,47 +10,17 @@ from riskpo_jax.errors import UserError
 from riskpo_jax.rewards import registry
 from riskpo_jax.rewards.grader import FunctionGrader
 from riskpo_jax.rewards.pool import PoolGrader
-from riskpo_jax.rewards.registry import FUNCTIONS, get_reward, make_grader
-
-OWN = (
-    "from riskpo_jax.rewards.outcome import verdict\n"
-    "def exact(response, problem):\n"
-    "    return verdict(response == problem.answer, response)\n"
-    "limit = 3\n"
-)
+from riskpo_jax.rewards.registry import make_grader
 
 
 @pytest.fixture
 def own_module(tmp_path, monkeypatch):
-    (tmp_path / "users_rewards.py").write_text(OWN)
+    (tmp_path / "users_rewards.py").write_text(
+        "from riskpo_jax.rewards.outcome import verdict\n"
+        "def exact(response, problem):\n"
+        "    return verdict(response == problem.answer, response)\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_every_name_resolves(name):
-    assert get_reward(name).__name__ == f"{name}_reward"
-
-
-def test_a_reward_of_the_user(own_module):
-    reward = get_reward("users_rewards:exact")
-    assert reward("x", Problem("p", "", "x", "d")).correct
-    for path in ("users_rewards:missing", "users_rewards:limit"):
-        with pytest.raises(UserError, match="users_rewards has no function"):
-            get_reward(path)
-
-
-def test_unknown_names():
-    with pytest.raises(UserError, match="use auto, countdown, math, reasoning_gym, code"):
-        get_reward("maths")
-    with pytest.raises(UserError, match="cannot import no_such_module"):
-        get_reward("no_such_module:reward")
-
-
-def test_a_module_that_fails_on_import(tmp_path, monkeypatch):
-    (tmp_path / "broken_rewards.py").write_text("1 / 0\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UserError, match=r"cannot import broken_rewards \(division by zero\)"):
-        get_reward("broken_rewards:reward")
 
 
 def test_each_problem_is_graded_by_its_own_reward():
