@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from riskpo_jax.files import replacing, replacing_folder
+from riskpo_jax.files import file_stem, replacing, replacing_folder
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -110,3 +110,20 @@ def test_the_next_call_clears_what_a_kill_left(killed_at, tmp_path, monkeypatch)
     assert "old" in tree(tmp_path).values()
     write("new")
     assert tree(tmp_path) == {"model/a": "new"}
+
+
+def test_any_name_is_a_file_s_name(tmp_path):
+    names = [
+        "aime24",
+        "reasoning_gym/chain_sum",
+        "jsonl:a/b.jsonl",
+        "..",
+        "a b",
+        "a%2Fb",
+        "a/b",
+        "é",
+    ]
+    assert file_stem("aime24") == "aime24"
+    for name in names:
+        (tmp_path / f"{file_stem(name)}.json").touch()
+    assert len(list(tmp_path.iterdir())) == len(names)

@@ -39,6 +39,10 @@ def make_eval_sources(config: Config) -> dict[str, Source]:
     Raises:
       UserError: as `make_train_source`.
     """
+    if config.eval.datasets:
+        files = [name.removeprefix("jsonl:") for name in config.eval.datasets]
+        sources = [JsonlSource(file) for file in files]
+        return {source[0].dataset: source for source in sources}
     source = make_eval_source(config)
     return {source[0].dataset: source} if source else {}
 

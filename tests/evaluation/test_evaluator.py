@@ -8,9 +8,11 @@ import pytest
 
 from riskpo_jax.data.problem import Problem
 from riskpo_jax.data.tokenizers import byte_tokenizer
-from riskpo_jax.evaluation.evaluator import EvalSet, evaluate
+from riskpo_jax.errors import UserError
+from riskpo_jax.evaluation.evaluator import EvalSet, Evaluator
 from riskpo_jax.evaluation.result import EvalResult
-from riskpo_jax.rewards.outcome import NO_ANSWER, verdict
+from riskpo_jax.rewards.grader import FunctionGrader
+from riskpo_jax.rewards.outcome import NO_ANSWER, Kind, Outcome, verdict
 from riskpo_jax.rollout.sampler import Sampler
 from riskpo_jax.rollout.sampling import SamplingParams
 from riskpo_jax.sharding import make_mesh
@@ -59,13 +61,23 @@ def reward(response, problem):
     return verdict(response == problem.answer, response) if response else NO_ANSWER
 
 
-def run(sampler, *, sampling=PLAIN, batch_size=2):
-    settings = {
-        "tokenizer": TOKENIZER, "reward": reward, "samples": SAMPLES, "step": 9,
-        "sampling": sampling, "batch_size": batch_size,
-    }  # fmt: skip
-    eval_set = EvalSet("digits", PROBLEMS, PROMPTS)
-    return evaluate(sampler, None, jax.random.key(0), eval_set, **settings)
+EVAL_SET = EvalSet("digits", PROBLEMS, PROMPTS)
+
+
+def evaluator(sampler, *, sampling=PLAIN, batch_size=2, reward=reward, seed=0, samples=SAMPLES):
+    return Evaluator(
+        sampler=sampler,
+        tokenizer=TOKENIZER,
+        grader=FunctionGrader(reward),
+        sampling=sampling,
+        samples=samples,
+        batch_size=batch_size,
+        key=jax.random.key(seed),
+    )
+
+
+def run(sampler, **settings):
+    return evaluator(sampler, **settings).evaluate(None, EVAL_SET, step=9)
 
 
 def assert_same(a, b):
@@ -104,20 +116,77 @@ def test_greedy_answers_do_not_depend_on_the_batches(tiny_model, tiny_params):
     """With the real sampler; the tiny model speaks the first 23 tokens."""
     prompts = Prompts(PROMPTS.tokens % 23, PROMPTS.lengths)
     sampler = Sampler(tiny_model, make_mesh(), max_response_length=WIDTH, eos_ids=(1,))
+    eval_set = EvalSet("digits", PROBLEMS, prompts)
+
+    def longer_than_two(response, problem):
+        return verdict(len(response) > 2, response)
+
     whole, parts = (
-        evaluate(
+        evaluator(
             sampler,
-            tiny_params,
-            jax.random.key(seed),
-            EvalSet("digits", PROBLEMS, prompts),
-            tokenizer=TOKENIZER,
-            reward=lambda response, problem: verdict(len(response) > 2, response),
+            reward=longer_than_two,
             sampling=GREEDY,
             samples=2,
+            seed=seed,
             batch_size=batch_size,
-            step=0,
-        )
+        ).evaluate(tiny_params, eval_set, step=0)
         for seed, batch_size in ((0, 5), (1, 2))
     )
     assert_same(whole, parts)
     assert len({tuple(row) for row in whole.answers}) > 1
+
+
+@pytest.mark.parametrize("done", [0, 2, 4])
+def test_what_is_left_is_drawn_as_if_nothing_had_been_cut_off(tiny_model, tiny_params, done):
+    """With the real sampler at temperature 1: the draw of a batch knows nothing of the ones before."""
+    prompts = Prompts(PROMPTS.tokens % 23, PROMPTS.lengths)
+    sampler = Sampler(tiny_model, make_mesh(), max_response_length=WIDTH, eos_ids=(1,))
+    eval_set = EvalSet("digits", PROBLEMS, prompts)
+    batches = list(evaluator(sampler).batches(tiny_params, eval_set))
+    rest = list(evaluator(sampler).batches(tiny_params, eval_set, done))
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+    assert rest == batches[done // 2 :]
+    assert len({response.text for batch in batches for group in batch for response in group}) > 5
+
+
+def test_a_batch_is_graded_while_the_next_is_sampled():
+    """And never are the verdicts of more than two batches outstanding."""
+    events = []
+
+    class Recorder(Echo):
+        def __call__(self, params, key, prompts, group_size, sampling):
+            events.append(f"sample {prompts.tokens[0, 0] - PROMPTS.tokens[0, 0]}")
+            return super().__call__(params, key, prompts, group_size, sampling)
+
+    def recording_reward(response, problem):
+        if not response:  # the first of each problem's
+            events.append(f"grade {problem.id}")
+        return reward(response, problem)
+
+    for batch in evaluator(Recorder(), reward=recording_reward).batches(None, EVAL_SET):
+        events.append(f"write {len(batch)}")
+    assert events == [
+        "sample 0", "sample 2", "grade p0", "grade p1", "sample 4", "grade p2", "grade p3",
+        "write 2", "grade p4", "write 2", "write 1",
+    ]  # fmt: skip
+
+
+def test_a_reward_that_fails_on_the_first_batch_ends_the_evaluation_and_later_is_counted():
+    def fails_on(*ids):
+        def broken(response, problem):
+            if problem.id in ids:
+                raise ValueError("no")
+            return verdict(True, response)
+
+        return broken
+
+    with pytest.raises(UserError, match="failed on all 6 responses of a batch"):
+        run(Echo(), reward=fails_on("p0", "p1"))
+    result = run(Echo(), reward=fails_on("p0", "p4"))
+    assert [row[0] for row in result.outcomes] == ["error", *["correct"] * 3, "error"]
+
+
+def test_graded_scores_reach_the_responses():
+    graded = evaluator(Echo(), reward=lambda *_: Outcome(Kind.WRONG, 0.375, "a"))
+    (batch, *_) = graded.batches(None, EVAL_SET)
+    assert {response.outcome.score for group in batch for response in group} == {0.375}

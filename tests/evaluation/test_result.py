@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from riskpo_jax.errors import UserError
+from riskpo_jax.evaluation.bootstrap import mean_interval
+from riskpo_jax.evaluation.metrics import maj_at_k, pass_at_k
 from riskpo_jax.evaluation.result import EvalResult, compare, scalars
 
 
@@ -54,9 +56,30 @@ def test_each_level_is_evaluated_alone():
         assert row["entropy"] == pytest.approx(result.entropy_PxS[part].sum() / lengths.sum())
 
 
-def test_a_kind_that_one_level_lacks_counts_zero_there():
-    result = make_result(chance=(1.1, 0.3))
-    assert result.summary([1])[0]["outcome/wrong"] == 0
+def test_every_kind_is_counted():
+    row = make_result(chance=(1.1, 0.3)).summary([1])[0]
+    counts = {key: row[key] for key in row if key.startswith("outcome/")}
+    assert counts == {
+        "outcome/correct": 160,
+        **dict.fromkeys((f"outcome/{k}" for k in ("wrong", "no_answer", "timeout", "error")), 0),
+    }
+
+
+def test_every_rate_has_the_interval_of_its_definition():
+    result = make_result()
+    votes = [["42" if right else "13" for right in row] for row in result.correct_PxS]
+    result = dataclasses.replace(result, answers=votes)
+    row = result.summary([1, 4])[-1]
+    values = {
+        "pass@4": pass_at_k(result.correct_PxS, 4),
+        "avg@4": result.correct_PxS[:, :4].mean(axis=1),
+        "avg@8": result.correct_PxS.mean(axis=1),
+        "maj@4": maj_at_k(result.answers, result.correct_PxS, 4),
+        "maj@8": maj_at_k(result.answers, result.correct_PxS, 8),
+    }
+    for name, values_P in values.items():
+        found = (row[name], row[f"{name}/low"], row[f"{name}/high"])
+        assert found == mean_interval(values_P) and found[1] < found[0] < found[2]
 
 
 def test_a_set_without_levels_has_one_row():

@@ -28,7 +28,7 @@ def result(step=50, entropy=0.5):
 def test_what_is_loaded_is_what_was_saved(tmp_path, entropy):
     saved = result(entropy=entropy)
     store.save(tmp_path / "new" / "folder", saved)
-    loaded = store.load(tmp_path / "new" / "folder", 50)
+    loaded = store.load(tmp_path / "new" / "folder", 50, "countdown")
     for field in dataclasses.fields(EvalResult):
         a, b = getattr(saved, field.name), getattr(loaded, field.name)
         if isinstance(a, np.ndarray):
@@ -40,16 +40,25 @@ def test_what_is_loaded_is_what_was_saved(tmp_path, entropy):
 
 
 def test_a_step_that_was_not_evaluated(tmp_path):
-    assert store.load(tmp_path, 50) is None
+    assert store.load(tmp_path, 50, "countdown") is None
     store.save(tmp_path, result(50))
-    assert store.load(tmp_path, 5) is None
+    assert store.load(tmp_path, 5, "countdown") is None
 
 
 def test_the_later_of_two_of_one_step_stays(tmp_path):
     store.save(tmp_path, result(50, entropy=1.0))
     store.save(tmp_path, result(50, entropy=2.0))
-    assert store.load(tmp_path, 50).entropy_PxS[0, 0] == 2.0
-    assert [path.name for path in tmp_path.iterdir()] == ["000050.json"]
+    assert store.load(tmp_path, 50, "countdown").entropy_PxS[0, 0] == 2.0
+    assert [path.name for path in (tmp_path / "000050").iterdir()] == ["countdown.json"]
+
+
+def test_the_sets_of_one_step_stand_side_by_side(tmp_path):
+    names = ["math500", "jsonl:a/b.jsonl", "jsonl:a_b.jsonl", "reasoning_gym/chain_sum", "../up"]
+    for name in names:
+        store.save(tmp_path, dataclasses.replace(result(50), dataset=name))
+    assert [store.load(tmp_path, 50, name).dataset for name in names] == names
+    assert store.load(tmp_path, 50, "aime24") is None
+    assert len(list(tmp_path.rglob("*.json"))) == len(names) and len(list(tmp_path.iterdir())) == 1
 
 
 def test_drop_after_keeps_the_step_itself_and_all_before(tmp_path):
@@ -57,7 +66,7 @@ def test_drop_after_keeps_the_step_itself_and_all_before(tmp_path):
     for step in steps:
         store.save(tmp_path, result(step))
     store.drop_after(tmp_path, 50)
-    assert [step for step in steps if store.load(tmp_path, step)] == [0, 50]
+    assert [step for step in steps if store.load(tmp_path, step, "countdown")] == [0, 50]
     store.drop_after(tmp_path / "absent", 50)
 
 

@@ -39,6 +39,9 @@ def even_length(response, problem):
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(float(os.environ.get("PAUSE", 0)))
     return verdict(len(response) % 2 == 0, response)
+
+def odd_length(response, problem):
+    return verdict(len(response) % 2 == 1, response)
 """
 
 # Stratified bundles, expected credit and two updates a step: the most state there is to lose.

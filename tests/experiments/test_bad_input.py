@@ -67,9 +67,9 @@ def jsonl_task(byte_model_directory, tmp_path):
     return jsonl_task
 
 
-def test_good_input_reaches_the_devices(call, task, jsonl_task):
+def test_good_input_reaches_the_devices(call, task, jsonl_task, model_directory):
     assert call(run, *task) == (REACHED_DEVICES, "", "")
-    assert call(evaluate, *task) == (REACHED_DEVICES, "", "")
+    assert call(evaluate, *task, f"--model={model_directory}") == (REACHED_DEVICES, "", "")
     assert call(run, *jsonl_task(GOOD_LINE)) == (REACHED_DEVICES, "", "")
 
 
@@ -106,6 +106,7 @@ def test_bad_flags(refused, task, flags, named):
 
 def test_a_workdir_is_needed(refused):
     assert "--workdir=DIR is required" in refused(run)
+    assert "--model=DIR is required" in refused(evaluate)
 
 
 # How a model directory can be broken, and what the message names.
@@ -140,12 +141,12 @@ def outgrow_the_embedding(directory):
     tokenizer.save(str(directory / "tokenizer.json"))
 
 
-@pytest.mark.parametrize("module", [run, evaluate])
+@pytest.mark.parametrize(("module", "flag"), [(run, "--model.path"), (evaluate, "--model")])
 @pytest.mark.parametrize(
     ("damage", "named"),
     [
-        (shutil.rmtree, "model is not a directory"),
-        (drop("config.json"), "config.json does not exist"),
+        (shutil.rmtree, ("model is not a directory", "model is no run's folder")),
+        (drop("config.json"), ("config.json does not exist", "model is no run's folder")),
         (cut("config.json"), "config.json is not valid JSON"),
         (drop("tokenizer.json"), "tokenizer"),
         (cut("tokenizer.json"), "tokenizer.json is broken"),
@@ -157,11 +158,12 @@ def outgrow_the_embedding(directory):
     ids=lambda x: x.replace(" ", "_") if isinstance(x, str) else "",
 )
 def test_a_missing_or_half_written_model_directory(
-    refused, task, model_directory, tmp_path, module, damage, named
+    refused, task, model_directory, tmp_path, module, flag, damage, named
 ):
     directory = shutil.copytree(model_directory, tmp_path / "model")
     damage(directory)
-    message = refused(module, *task, f"--model.path={directory}")
+    message = refused(module, *task, f"{flag}={directory}")
+    named = named[module is evaluate] if isinstance(named, tuple) else named
     assert named in message and str(directory) in message
 
 
@@ -175,7 +177,9 @@ def test_a_missing_or_half_written_model_directory(
     ],
     ids=["half_a_line", "no_answer", "empty_problem", "a_list"],
 )
-def test_a_bad_line_is_named_by_file_and_number(refused, jsonl_task, tmp_path, bad, named):
+def test_a_bad_line_is_named_by_file_and_number(
+    refused, jsonl_task, byte_model_directory, tmp_path, bad, named
+):
     flags = jsonl_task(GOOD_LINE, bad)
     bad_file = tmp_path / "problems.jsonl"
     assert f"{bad_file}{named}" in refused(run, *flags)
@@ -184,16 +188,20 @@ def test_a_bad_line_is_named_by_file_and_number(refused, jsonl_task, tmp_path, b
     good_file.write_text(json.dumps(GOOD_LINE) + "\n")
     as_evaluation = [*flags, f"--data.path={good_file}", f"--data.eval_path={bad_file}"]
     assert f"{bad_file}{named}" in refused(run, *as_evaluation)
-    assert f"{bad_file}{named}" in refused(evaluate, *as_evaluation)
+    model = f"--model={byte_model_directory}"
+    assert f"{bad_file}{named}" in refused(evaluate, *as_evaluation, model)
 
 
-def test_an_empty_or_missing_file_and_nothing_to_evaluate(refused, jsonl_task, tmp_path):
+def test_an_empty_or_missing_file_and_nothing_to_evaluate(
+    refused, jsonl_task, byte_model_directory, tmp_path
+):
     assert "problems.jsonl holds no problems" in refused(run, *jsonl_task())
     missing = f"--data.path={tmp_path / 'nowhere.jsonl'}"
     assert "nowhere.jsonl (No such file" in refused(run, *jsonl_task(), missing)
     second = f"--data.path={tmp_path / 'problems.jsonl'},{tmp_path / 'nowhere.jsonl'}"
     assert "nowhere.jsonl (No such file" in refused(run, *jsonl_task(GOOD_LINE), second)
-    assert "--data.eval_path" in refused(evaluate, *jsonl_task(GOOD_LINE))
+    model = f"--model={byte_model_directory}"
+    assert "give --datasets or --data.eval_path" in refused(evaluate, *jsonl_task(GOOD_LINE), model)
 
 
 def test_a_prompt_over_the_limit_is_counted_or_refused(call, refused, jsonl_task):
@@ -245,8 +253,33 @@ def test_a_workdir_that_is_something_else(refused, task, tmp_path):
     assert "--workdir=README.md" in refused(run, *task, "--workdir=README.md")
 
 
-def test_an_output_that_cannot_be_written_is_found_before_the_evaluation(refused, task, tmp_path):
-    assert "nowhere" in refused(evaluate, *task, f"--output={tmp_path / 'nowhere' / 'rows.json'}")
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--samples=4", "--k=1,8"], "--eval.k=1,8 asks for more than --eval.samples=4 responses"),
+        (["--samples=4", "--k=one"], "--eval.k=one is not a comma-separated list of int"),
+        (["--output={}/thesis"], "thesis is no empty folder and holds no evaluation"),
+        (["--model={}/none"], "--model={}/none is no run's folder"),
+        (["--rollout.max_response_length=999999"], "--rollout.max_response_length=999999 exceed"),
+        (["--regrade={}/thesis"], "--model contradicts --regrade"),
+    ],
+)
+def test_an_evaluation_that_cannot_be(refused, task, model_directory, tmp_path, flags, named):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").touch()
+    flags = [flag.format(tmp_path) for flag in flags]
+    message = refused(evaluate, *task, f"--model={model_directory}", *flags)
+    assert named.format(tmp_path) in message
+
+
+def test_a_regrading_that_cannot_be(refused, tmp_path):
+    regrade = f"--regrade={tmp_path}"
+    assert "name the folder of an evaluation" in refused(evaluate, regrade)
+    (tmp_path / "settings.json").write_text('{"model": "m"}')
+    assert "finish the evaluation first" in refused(evaluate, regrade)
+    (tmp_path / "results.json").write_text('{"rows": [{"step": 0}]}')
+    message = refused(evaluate, regrade, "--samples=8")
+    assert "--eval.samples contradicts --regrade" in message and "--reward.*" in message
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ import orbax.checkpoint as ocp
 import pytest
 
 from experiments import evaluate, run
+from riskpo_jax.evaluation.evaluator import Evaluator
 from riskpo_jax.models import hf, peft
 from riskpo_jax.models import lora as lora_lib
 from riskpo_jax.models.config import DecoderConfig
 from riskpo_jax.models.lora import Lora
 from riskpo_jax.reporting.files import read_jsonl
-from riskpo_jax.training import setup
 
 LORA = Lora(rank=2, alpha=4.0, matrices=("q", "v", "down"))
 # All that can go wrong at once: a bfloat16 base, KL to the initial adapters, moments rounded at random.
@@ -104,31 +104,26 @@ def test_a_checkpoint_holds_adapters_only(adapted):
 
 
 def test_a_checkpoint_evaluates_to_the_run_s_rows(shell, adapted, tmp_path):
-    done = shell(
-        "experiments.evaluate",
-        f"--flagfile={adapted / 'run.flags'}",
-        f"--workdir={adapted}",
-        "--step=4",
-        f"--output={tmp_path / 'rows.json'}",
-    )
+    out = tmp_path / "out"
+    done = shell("experiments.evaluate", f"--model={adapted}", f"--output={out}")
     assert done.returncode == 0, done.stderr
     rows = [row for row in read_jsonl(adapted / "eval.jsonl") if row["step"] == 4]
-    assert json.loads((tmp_path / "rows.json").read_text()) == rows and rows
+    assert json.loads((out / "results.json").read_text())["rows"] == rows and rows
 
 
-def test_the_merged_model_is_evaluated_without_adapters(call, monkeypatch, adapted):
+def test_the_merged_model_is_evaluated_without_adapters(call, monkeypatch, adapted, tmp_path):
     """The recorded flags name a rank; `model/` has the adapters inside already."""
     seen = {}
 
-    def capture(policy, sampler, reward, eval_set, params, *args, **kwargs):
-        seen.update(model=policy.model, params=params)
+    def capture(evaluator, params, *_):
+        seen.update(model=evaluator.sampler.model, params=params)
         sys.exit(0)
 
-    monkeypatch.setattr(setup, "evaluate_policy", capture)
+    monkeypatch.setattr(Evaluator, "batches", capture)
     recorded, own = f"--flagfile={adapted / 'run.flags'}", "--reward.name=countdown"
-    path = f"--model.path={adapted / 'model'}"
-    status, told, _ = call(evaluate, recorded, own, path, devices=True)
-    assert status == 0 and "as it is" in told
+    flags = f"--model={adapted / 'model'}", f"--output={tmp_path / 'out'}"
+    status, told, _ = call(evaluate, recorded, own, *flags, devices=True)
+    assert status == 0 and f"evaluating {adapted / 'model'} as it is" in told
     config = DecoderConfig.from_directory(adapted / "model")
     expected = hf.load_params(adapted / "model", config, jnp.bfloat16)
     assert seen["model"].lora is None

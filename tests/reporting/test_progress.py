@@ -60,6 +60,18 @@ def test_a_continued_run_counts_from_its_start_and_leaves_out_missing_metrics():
     ]
 
 
+def test_other_things_are_counted_under_their_own_names():
+    fields = (("set", "dataset", "s"), ("responses/s", "rate", ".1f"))
+    for terminal, first in ((False, "problems 50/130"), (True, "problems 100/130")):
+        out, clock = console(terminal), Clock()
+        shown = {"unit": "problems", "fields": fields, "plain_fields": fields, "interval": 1}
+        progress = Progress(130, console=out, clock=clock, **shown)
+        run(progress, clock, (50, 100), 5.0, {"dataset": "aime24", "rate": 12.25})
+        text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.file.getvalue())
+        last = text.strip().splitlines()[-1]
+        assert first in text and last.endswith(" set aime24 responses/s 12.2 left 0:03")
+
+
 def test_compilation_does_not_count_for_the_time_left():
     out, clock = console(False), Clock()
     clock.now = 500.0

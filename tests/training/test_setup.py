@@ -142,10 +142,23 @@ def test_the_evaluation_set_leaves_out_and_counts_what_does_not_fit(
     }
     config = make_config(data__eval_path=str(file), **names)
     policy = setup.load_policy(config)
-    eval_set, skipped = setup.load_eval_set(config, policy)
-    assert skipped == 1 and [problem.id for problem in eval_set.problems] == ["2", "3"]
+    (eval_set,), skipped = setup.load_eval_sets(config, policy)
+    assert skipped == {eval_set.name: 1}
+    assert [problem.id for problem in eval_set.problems] == ["2", "3"]
     np.testing.assert_array_equal(eval_set.prompts.lengths, [2, 3])
-    assert setup.load_eval_set(make_config(**names), policy) == (None, 0)
+    assert setup.load_eval_sets(make_config(**names), policy) == ([], {})
+
+
+def test_the_evaluation_sets_stand_next_to_each_other(make_config, directory, monkeypatch):
+    sets = {
+        name: [Problem(f"{name}{n}", "1" * n, "1", name) for n in sizes]
+        for name, sizes in (("b", (2, 3)), ("a", (9, 1)))
+    }
+    monkeypatch.setattr(setup, "make_eval_sources", lambda config: sets)
+    config = make_config(model__path=str(directory))
+    eval_sets, skipped = setup.load_eval_sets(config, setup.load_policy(config))
+    assert skipped == {"b": 0, "a": 1}
+    assert [(s.name, len(s.problems)) for s in eval_sets] == [("b", 2), ("a", 1)]
 
 
 @pytest.mark.parametrize(
