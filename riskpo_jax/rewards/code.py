@@ -26,7 +26,7 @@ from riskpo_jax.rewards.runtime import find_runtime
 from riskpo_jax.rewards.sandbox import Limits, find_bubblewrap
 from riskpo_jax.rewards.suite import Suite, suite_of
 
-GRACE_S = 30.0  # beyond the program's time: starting sandboxes on a busy machine, then none is left
+GRACE_S = 15.0  # beyond the program's time, for the start of its sandbox on a busy machine
 _WARNINGS = 20  # of a run; the outcome kinds count them all
 _TRIAL = Suite(names=("add",), tests="assert add(2, 3) == 5")
 _REMEDY = (

@@ -70,7 +70,7 @@ def worker_command(
     }
     start = (
         "import sys; sys.path.insert(0, sys.argv[1]); "
-        "from riskpo_jax.rewards.code_worker import main; main(sys.argv[2])"
+        "from riskpo_jax.rewards.code_worker import main; sys.path.pop(0); main(sys.argv[2])"
     )
     options = ["-I", "-S", "-B", "-X", "utf8", "-c", start]
     return [runtime.python, *options, package, json.dumps(settings)]
@@ -91,6 +91,8 @@ def grade(job: dict[str, Any], start: Callable[[], Session], seconds: float) -> 
         return _result(Kind.WRONG, answer=answer, reason="syntax")
     try:
         tally = _tally_twice(suite, program, start, seconds, stop_early=not job["fraction"])
+    except ProgramEnded as ended:  # the deadline came between two steps
+        return _result(Kind.WRONG, answer=answer, reason=str(ended))
     except (CannotSend, SandboxFailed) as error:
         return _result(Kind.ERROR, answer=answer, reason=f"{type(error).__name__}: {error}")
     if not tally.failed:

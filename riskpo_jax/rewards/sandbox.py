@@ -45,12 +45,15 @@ class Limits:
     files: int = 2000
     output_mb: int = 4  # of stdout, of stderr, and of one value returned
 
-    def rlimits(self) -> dict[str, int]:
-        """What the kernel enforces in each process, by the name in Python's `resource`."""
-        return {
+    def rlimits(self, sandboxed: bool) -> dict[str, int]:
+        """What the kernel enforces in each process, by the name in Python's `resource`.
+
+        Processes are counted by user: in a sandbox its own, without one all that the user has.
+        """
+        processes = {"RLIMIT_NPROC": self.processes} if sandboxed else {}
+        return processes | {
             "RLIMIT_AS": self.memory_mb << 20,
             "RLIMIT_CPU": math.ceil(self.seconds) + 1,
-            "RLIMIT_NPROC": self.processes,
             "RLIMIT_NOFILE": self.open_files,
             "RLIMIT_FSIZE": self.disk_mb << 20,
             "RLIMIT_MEMLOCK": 0,
@@ -157,8 +160,10 @@ def guest_source() -> str:
     return wire + "\n".join(own) + "\n"
 
 
-def guest_arguments(limits: Limits, requests_fd: int, replies_fd: int) -> list[str]:
+def guest_arguments(
+    limits: Limits, requests_fd: int, replies_fd: int, sandboxed: bool = True
+) -> list[str]:
     """Python's arguments: isolated from environment and site-packages."""
-    rlimits = json.dumps(limits.rlimits())
+    rlimits = json.dumps(limits.rlimits(sandboxed))
     options = ["-I", "-S", "-B", "-X", "utf8", "-c", guest_source()]
     return [*options, str(requests_fd), str(replies_fd), rlimits]

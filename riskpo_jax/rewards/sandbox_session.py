@@ -19,12 +19,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from riskpo_jax.rewards import wire
-from riskpo_jax.rewards.sandbox import WORK, Bubblewrap, Limits, guest_arguments, wrapped
 from riskpo_jax.rewards.runtime import Runtime
+from riskpo_jax.rewards.sandbox import WORK, Bubblewrap, Limits, guest_arguments, wrapped
 from riskpo_jax.rewards.seccomp import build
 from riskpo_jax.rewards.watchdog import Watchdog, Watched, tree
 
-START_S = 20.0  # for the interpreter to come up, which is not the program's time
+START_S = 10.0  # for the interpreter to come up, which is not the program's time
 _CHUNK = 1 << 16
 
 
@@ -68,7 +68,7 @@ class Session:
         requests, self._requests = self._pipe()
         self._replies, replies = self._pipe()
         given = [requests, replies]
-        guest = guest_arguments(self._limits, requests, replies)
+        guest = guest_arguments(self._limits, requests, replies, bubblewrap is not None)
         if bubblewrap is None:
             command = [runtime.python, *guest]
         else:
@@ -247,8 +247,9 @@ class Session:
             self._watchdog.remove(self._watched)
             if self._process.poll() is None:
                 self._kill("closed")
-                with contextlib.suppress(OSError):
-                    self._process.wait()
+            self._process.wait()
+            if self._init is None:
+                _end_orphans()
             for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
                 with contextlib.suppress(OSError):
                     pipe.close()
@@ -273,6 +274,16 @@ class Session:
             os.close(descriptor)
         if descriptor in self._pipes:
             self._pipes.remove(descriptor)
+
+
+def _end_orphans() -> None:
+    """Without a sandbox, processes that lost their parent have become this process's children."""
+    for pid in tree(os.getpid())[1:]:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, 0):
+            pass
 
 
 def _exception(names: Sequence[Any], text: str) -> Exception:
