@@ -9,7 +9,7 @@ import secrets
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from riskpo_jax.rewards.attacks.attack import Attack
 from riskpo_jax.rewards.code import CodeGrader, Verdict
 from riskpo_jax.rewards.sandbox import NOBODY
 
+SHORT_S, PATIENT_S = 2.0, 30.0
 _BAIT_VARIABLE = "RISKPO_BAIT"
 _GUEST = b"RLIMIT_NOFILE"  # stands among the arguments of every sandbox, and of nothing else
 
@@ -110,7 +111,7 @@ def _environment(name: str, value: str) -> Iterator[None]:
 def _victim() -> Iterator[subprocess.Popen]:
     """A process of the user that sandboxes have, so that nothing but the sandbox protects it."""
     user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.getuid() == 0 else {}
-    process = subprocess.Popen(["sleep", "1000"], cwd="/", **user)
+    process = subprocess.Popen(["/bin/sleep", "1000"], cwd="/", **user)
     try:
         yield process
     finally:
@@ -133,14 +134,27 @@ def _listening(family: int, address: object) -> Iterator[socket.socket]:
         yield listener
 
 
-def attacked(grader: CodeGrader, place: Scene, attacks: Sequence[Attack]) -> list[Verdict]:
-    """What a grader says about attacks."""
-    responses = [f"```python\n{place.program(attack)}\n```" for attack in attacks]
-    problems = [
-        Problem(attack.name, "", "", "attacks", metadata={"test_list": [attack.tests]})
-        for attack in attacks
-    ]
-    return grader.explain(responses, problems)
+def attacked(
+    make_grader: Callable[[float], CodeGrader], place: Scene, attacks: Sequence[Attack]
+) -> dict[str, Verdict]:
+    """What graders say about attacks, by name. `make_grader` takes the seconds that a program has.
+
+    Attacks that only time should stop get a short one; the others should meet their own limit before.
+    """
+    verdicts: dict[str, Verdict] = {}
+    for is_timed, seconds in ((False, PATIENT_S), (True, SHORT_S)):
+        chosen = [attack for attack in attacks if ("time" in attack.ends) is is_timed]
+        with contextlib.closing(make_grader(seconds)) as grader:
+            found = grader.explain(
+                [f"```python\n{place.program(attack)}\n```" for attack in chosen],
+                [_problem(attack) for attack in chosen],
+            )
+        verdicts |= {attack.name: verdict for attack, verdict in zip(chosen, found, strict=True)}
+    return verdicts
+
+
+def _problem(attack: Attack) -> Problem:
+    return Problem(attack.name, "", "", "attacks", metadata={"test_list": [attack.tests]})
 
 
 def left_over() -> list[int]:
