@@ -39,6 +39,7 @@ _NUMBER = re.compile(
     r"(?:(?:e|E|(?:\\times|\\cdot|\*)\s*10\s*\^)\{?\s*(?P<exponent>[+-]?\d{1,3})\s*\}?)?)",
     re.ASCII,
 )
+_REPEATING = re.compile(r"(-?)(\d{0,40})\.(\d{0,40})\\(?:overline|bar)\{(\d{1,40})\}", re.ASCII)
 _POWER_OF_TEN = re.compile(r"(?P<sign>[+-]?)10\^\{?(?P<exponent>[+-]?\d{1,3})\}?", re.ASCII)
 
 
@@ -55,6 +56,11 @@ def as_fraction(text: str) -> Fraction | None:
     text = text.strip()
     while text.startswith("{") and text.endswith("}") and text.count("{") == 1:
         text = text[1:-1].strip()
+    if repeating := _REPEATING.fullmatch(text):
+        sign, whole, start, cycle = repeating.groups()
+        nines = 10 ** len(start) * (10 ** len(cycle) - 1)
+        value = Fraction(int(whole + start + cycle) - int(whole + start or 0), nines)
+        return -value if sign else value
     compact = re.sub(r"\s*([+\-*/^{}]|\\times|\\cdot)\s*", r"\1", text)
     if match := _POWER_OF_TEN.fullmatch(compact):
         value = Fraction(10) ** int(match["exponent"])
@@ -85,11 +91,15 @@ def read(text: str) -> sympy.Basic:
     """
     if braces_too_deep(text, MAX_DEPTH):
         raise TooLarge("nested too deep")
-    if _REFUSED.search(text) or _DIGIT_GAP.search(text) or not text.strip():
+    text = prepared(text)
+    if not text or _REFUSED.search(text) or _DIGIT_GAP.search(text):
         raise Unreadable(text)
     try:
         expression = latex2sympy(
-            _prepared(text), conversion_config=ConversionConfig(lowercase_symbols=False)
+            text,
+            conversion_config=ConversionConfig(
+                lowercase_symbols=False, interpret_as_mixed_fractions=False
+            ),
         )
     except Exception as error:  # noqa: BLE001 - the parser raises bare Exceptions
         raise Unreadable(text) from error
@@ -214,11 +224,35 @@ def _same_infinity(a, b) -> bool:
     return bool(mpmath.isinf(a) and mpmath.isinf(b) and mpmath.re(a) == mpmath.re(b))
 
 
-def _prepared(text: str) -> str:
-    r"""What the parser gets wrong, written so that it gets it right."""
-    text = re.sub(r"\^\\circ", r"*\\frac{\\pi}{180}", text)  # \cos 15^\circ
-    text = re.sub(r"(?<![A-Za-z\d.])(\d+(?:\.\d*)?)[eE]([+-]?\d+)", r"\1*10^{\2}", text)
-    return re.sub(r"\\(?:text|mathbf)\{\s*\}", "", text).strip()
+def prepared(text: str) -> str:
+    """What math-verify's parser misreads, written so that it reads it right."""
+    for pattern, replacement in _REPAIRS:
+        text = pattern.sub(replacement, text)
+    return text.strip()
+
+
+_WORDS = "arcsin|arccos|arctan|arccot|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp"
+_REPAIRS = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (rf"\\text\{{\s*({_WORDS})\s*\}}", r"\\\1 "),
+        (rf"(?<![A-Za-z\\])({_WORDS})(?![A-Za-z])", r"\\\1 "),
+        (r"\\text\{\s*\}", ""),
+        (r"\*\*", "^"),
+        (r"\^\\circ", r"*\\frac{\\pi}{180}"),  # \cos 15^\circ
+        # A prime would be dropped, I and E_1 taken for constants.
+        (r"([A-Za-z])('+)", lambda match: match[1] + "_{" + "prime" * len(match[2]) + "}"),
+        (r"(?<![A-Za-z\\])([eE])(?=\s*_)", r"\\mathcal{\1}"),
+        (r"(?<![A-Za-z\\{_])I(?![A-Za-z])", r"\\mathcal{I}"),
+        (r"\\log\s*_\s*(\w)", r"\\log_{\1}"),
+        (r"(?<![A-Za-z\d.])(\d+(?:\.\d*)?)[eE]([+-]?\d+)", r"\1*10^{\2}"),
+        # 1\frac{1}{2} is a sum, 1/2x a half of x.
+        (r"(?<![\w.}^_{])(\d+)\s*(\\frac\{\d+\}\{\d+\})", r"(\1+\2)"),
+        (r"(?<![\d.^_])(\d+)\s*\(", r"\1*("),  # 2(3) would be a mixed number
+        (r"\)\s*\(", ")*("),
+        (r"(?<![\w.}^_{/])(\d+)\s*/\s*(\d+)(?=\s*[A-Za-z\\(])", r"\\frac{\1}{\2}"),
+    )
+]
 
 
 _FUNCTIONS: Mapping[str, Callable] = {

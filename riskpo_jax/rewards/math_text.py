@@ -31,11 +31,15 @@ _SIZING = re.compile(
 _MATH_MODE = re.compile(r"(?<!\\)(?:\\[()\[\]]|\$)")
 _ROW_GAP = re.compile(r"\\\\\[[^\[\]]{0,12}\]")  # \\\\[4pt]
 _THIN = re.compile(r"(?<!\\)\\!")
-_SPACES = re.compile(r"(?:(?<!\\)\\[,;:> ]|~|\\(?:quad|qquad|thinspace|enspace|hfill)(?![A-Za-z])|\s)+")
+_SPACES = re.compile(
+    r"(?:(?<!\\)\\[,;:> ]|~|\\(?:quad|qquad|thinspace|enspace|hfill)(?![A-Za-z])|\s)+"
+)
 _FRACTIONS = re.compile(r"\\[dtc]frac(?![A-Za-z])")
 _TEXT = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|sc|normal)?|mbox|hbox|mathrm|mathit|mathsf|operatorname\*?|rm)\s*\{"
 )
+_LETTER = re.compile(r"\\mathrm\s*\{\s*([eid])\s*\}")
+_PLAIN = re.compile(r"(?<![A-Za-z\\])(pi|sqrt)(?![A-Za-z])")
 _STYLE = re.compile(r"\\(?:mathbf|boldsymbol|bm|pmb|mathnormal|mathopen|mathclose)\s*\{([^{}]*)\}")
 _SYNONYMS = [
     (re.compile(r"\\(?:leqslant|leq)" + _WORD_END), r"\\le "),
@@ -82,7 +86,8 @@ def clean(text: str) -> str:
     text = _JOINED_THOUSANDS.sub("", text)
     text = _SPACES.sub(" ", _THIN.sub("", text))
     text = _FRACTIONS.sub(r"\\frac", text)
-    text = _TEXT.sub(r"\\text{", text)
+    text = _TEXT.sub(r"\\text{", _LETTER.sub(r" \1 ", text))
+    text = _PLAIN.sub(r"\\\1 ", text)
     for _ in range(3):
         text = _STYLE.sub(r"\1", text)
     for pattern, replacement in _SYNONYMS:
@@ -172,6 +177,10 @@ def _argument(text: str, position: int) -> tuple[str, int]:
         if end >= 0:
             inner, after = _argument(text, end + 1)
             return text[position : end + 1] + inner, after
+    if position < len(text) and text[position] == "(" and text[:position].endswith(r"\sqrt"):
+        end = matching_end(text, position)
+        if end is not None:
+            return "{" + _full_arguments(text[position + 1 : end - 1]) + "}", end
     if position < len(text) and text[position] == "{":
         end = matching_end(text, position)
         if end is not None:
