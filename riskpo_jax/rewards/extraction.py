@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_HASHES = re.compile(r"####[ \t]*([^\n]*)")
 _BRACE = re.compile(r"(?P<box>\\(?:boxed|fbox)\s*\{)|\\.|[{}]", re.DOTALL)
 
 
@@ -37,3 +38,9 @@ def last_line(response: str) -> str | None:
     """The last line that is not blank, stripped; None when there is none."""
     lines = response.strip().splitlines()
     return lines[-1].strip() if lines else None
+
+
+def last_hashes(response: str) -> str | None:
+    """What follows the last "####" on its line, stripped; None when there is none, or nothing."""
+    marks = _HASHES.findall(response)
+    return marks[-1].strip() or None if marks else None

@@ -1,131 +1,167 @@
-r"""The reward of mathematics problems: math-verify (Hugging Face), with some gaps closed.
+r"""The reward of mathematics problems.
 
-- Only a final answer is graded: the last \boxed{...}, else a closing "#### X" or "The answer is X".
-- A timeout or failure of the grader is told apart from a wrong answer.
-- An equation is graded as a whole: \boxed{4=5} is not 5.
+The final answer is the content of the last \boxed{...}; nothing else in a response is read, and an answer
+without a box is none (but see `final_answer="hashes"`). It is compared with the reference by structure and
+by value: `math_answer`, `math_compare`, `math_numeric`; docs/rewards_math.md lists the decisions.
 
-math-verify's time limits use SIGALRM: they hold in the main thread only, and cancel a timer that
-the caller may have set. Elsewhere grading works without limits.
+Grading one answer is quick, and refuses what would not be, but promises no bound on time: that is
+`pool.PoolGrader`'s.
 """
 
 from __future__ import annotations
 
 import re
-import threading
+from collections.abc import Sequence
 from functools import lru_cache
-from string import whitespace
-
-from math_verify import LatexExtractionConfig, parse, verify
-from math_verify.errors import TimeoutException
 
 from riskpo_jax.data.problem import Problem
-from riskpo_jax.rewards.extraction import last_boxed
+from riskpo_jax.rewards import math_units
+from riskpo_jax.rewards.extraction import last_boxed, last_hashes
+from riskpo_jax.rewards.math_answer import Node, Quantity, readings
+from riskpo_jax.rewards.math_compare import EXACT, Tolerance, same
+from riskpo_jax.rewards.math_numeric import TooLarge
+from riskpo_jax.rewards.math_text import braces_too_deep, clean, normalise
 from riskpo_jax.rewards.outcome import NO_ANSWER, Kind, Outcome, verdict
 
-MAX_ANSWER_LENGTH = 500  # characters; nothing longer is worth a symbolic comparison
-TIMEOUT_SECONDS = 3  # of one parse or one comparison
-
-_CLOSING = re.compile(r"(?:####|\banswer\s+is\b:?)[ \t]*(\S.*)$", re.IGNORECASE | re.MULTILINE)
-_WRAPPER = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
-_THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\})(?=\d{3}(?!\d))")
-_LOOSE_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
-_EQUALS = re.compile(r"(?<![\\<>!:=])=(?!=)")
-_NAME = re.compile(r"[A-Za-z\\][A-Za-z\\ ]*(?:_\{?\w+\}?)?'?(?:\(\s*\w+(?:\s*,\s*\w+)*\s*\))?")
-_SEVERAL = re.compile(r",|;|\\\\|\b(?:and|or)\b")
+MAX_ANSWER_LENGTH = 500  # characters, or three times the reference's; longer ones are wrong
+MAX_DEPTH = 24  # of braces in an answer
+RELATIVE_TOLERANCE = {"minerva": 0.01}  # data sets of measured values
+_CHOICE = re.compile(r"\\text\{\s*\(([A-Z])\)\s*\}\s*:?\s*(?=\S)|\(([A-E])\)\s+(?=\S)")
+_GSM8K = re.compile(r"####\s*(\S.*?)\s*$", re.DOTALL)
+_SIMPLE = re.compile(r"-?\d{1,18}", re.ASCII)
 
 
-def math_reward(response: str, problem: Problem) -> Outcome:
-    """Grade a response against `problem.answer`."""
-    return grade(response, problem.answer)
+def math_reward(
+    response: str, problem: Problem, *, final_answer: str = "boxed", format_credit: float = 0.0
+) -> Outcome:
+    """Grade a response against `problem.answer`.
+
+    final_answer: see `final_answer_of`. format_credit: the score of a WRONG answer that stands where it
+    should. Of the problem's metadata, where present: `alt_answers`, other references that count; `unit`,
+    the reference's; `tolerance`, absolute, and `relative_tolerance`, for answers that are numbers (the
+    data sets of RELATIVE_TOLERANCE have one of their own).
+    """
+    metadata = problem.metadata
+    alternatives = metadata.get("alt_answers") or ()
+    outcome = grade(
+        response,
+        problem.answer,
+        alternatives=(alternatives,) if isinstance(alternatives, str) else tuple(alternatives),
+        unit=metadata.get("unit") or "",
+        tolerance=_tolerance(problem),
+        final_answer=final_answer,
+    )
+    if outcome.kind is Kind.WRONG:
+        return Outcome(Kind.WRONG, format_credit, outcome.answer)
+    return outcome
 
 
-def grade(response: str, gold: str) -> Outcome:
+def grade(
+    response: str,
+    gold: str,
+    *,
+    alternatives: Sequence[str] = (),
+    unit: str = "",
+    tolerance: Tolerance = EXACT,
+    final_answer: str = "boxed",
+) -> Outcome:
     """Compare the final answer of a response with the reference `gold`, LaTeX or plain, no box.
 
-    The outcome's `answer` is the extracted answer as `normalise` writes it.
+    A gold of GSM8K's raw form ("... #### 18") is reduced to what follows the mark. alternatives: other
+    references that count. unit: of a gold that is written without. The outcome's `answer` is the extracted
+    answer as `normalise` writes it. A bomb is a TIMEOUT without being tried.
     """
-    extracted = final_answer(response)
+    extracted = final_answer_of(response, final_answer)
     if not extracted:
         return NO_ANSWER
-    if len(extracted) > MAX_ANSWER_LENGTH:
+    golds = tuple(map(_reduced, (gold, *alternatives)))
+    if _SIMPLE.fullmatch(extracted) and extracted in golds:
+        return verdict(True, extracted)
+    if len(extracted) > max(MAX_ANSWER_LENGTH, *(3 * len(g) for g in golds)):
         return verdict(False)
     answer = normalise(extracted)
     if not answer:
         return NO_ANSWER
-    if answer == normalise(gold):
+    if any(answer == _normal_gold(g) for g in golds):
         return verdict(True, answer)
-    try:
-        return verdict(_equivalent(extracted, gold), answer)
-    except TimeoutException:
+    if braces_too_deep(extracted, MAX_DEPTH):
         return Outcome(Kind.TIMEOUT, 0.0, answer)
-    except Exception:  # noqa: BLE001 - sympy fails in many ways on text that a model wrote
+    try:
+        return verdict(_equals_one_of(extracted, golds, unit, tolerance), answer)
+    except TooLarge:
+        return Outcome(Kind.TIMEOUT, 0.0, answer)
+    except Exception:  # noqa: BLE001 - parsers fail in many ways on text that a model wrote
         return Outcome(Kind.ERROR, 0.0, answer)
 
 
-def final_answer(response: str) -> str | None:
-    r"""The content of the last \boxed{...}, else the X of the last "#### X" or "answer is X".
+def final_answer_of(response: str, final_answer: str = "boxed") -> str | None:
+    r"""Where an answer counts: the last \boxed{...}; None without one.
 
-    An X without a box ends with its line or sentence. Dollar signs and \( \) around an answer, and
-    the asterisks of bold print, are no part of it.
+    With final_answer "hashes", a response without a box may end with "#### X" on a line, as GSM8K does.
     """
     boxed = last_boxed(response)
-    if boxed is None:
-        closings = _CLOSING.findall(response)
-        boxed = closings[-1].partition(". ")[0] if closings else None
-    return boxed and _without_delimiters(boxed)
+    if boxed is None and final_answer == "hashes":
+        return last_hashes(response)
+    return boxed
 
 
-def _without_delimiters(answer: str) -> str:
-    """Linear in the length: a model may write a megabyte of asterisks."""
-    answer = answer.lstrip(whitespace + "$*").removeprefix("\\(")
-    return answer.rstrip(whitespace + "$*.").removesuffix("\\)").strip()
-
-
-def normalise(answer: str) -> str:
-    """One spelling for answers that differ in typography only; equal normal forms mean the same.
-
-    Drops dollar signs, \\left and \\right, thin spaces, text wrappers, thousands separators, a
-    final full stop, and spaces except between two words or numbers ("1 1/2" is not "11/2").
-    """
-    answer = answer.replace("\\$", "").replace("$", "").replace("\\!", "").replace("\\,", "")
-    answer = re.sub(r"\\(?:left|right)(?![A-Za-z])", "", answer)
-    answer = re.sub(r"\\[dt]frac", r"\\frac", answer)
-    answer = _WRAPPER.sub(r"\1", answer)
-    answer = _THOUSANDS.sub("", answer.strip().rstrip("."))
-    return _LOOSE_SPACE.sub("", re.sub(r"\s+", " ", answer))
-
-
-def _equivalent(answer: str, gold: str) -> bool:
-    """Whether two answers are mathematically equal."""
-    timeout = TIMEOUT_SECONDS if threading.current_thread() is threading.main_thread() else None
-    gold_parsed = _parse_gold(gold, timeout)
-    if not gold_parsed:
-        raise ValueError(f"the reference answer {gold!r} does not parse")
-    return all(
-        verify(gold_parsed, _parse(side, timeout), timeout_seconds=timeout, raise_on_error=True)
-        for side in _sides(answer, gold)
+def _equals_one_of(extracted: str, golds: tuple[str, ...], unit: str, tolerance: Tolerance) -> bool:
+    nodes = [node for text in _without_choice(extracted) for node in readings(text)]
+    return any(
+        same(node, gold, tolerance)
+        for text in golds
+        for gold in _gold_readings(text, unit)
+        for node in nodes
     )
 
 
-def _sides(answer: str, gold: str) -> list[str]:
-    """What must equal a `gold` that is no equation: every side of "x = 2+3 = 5" but a name.
+@lru_cache(maxsize=65_536)
+def _gold_readings(gold: str, unit: str) -> list[Node]:
+    nodes = readings(clean(gold))
+    if not unit:
+        return nodes
+    named = math_units.parse_unit(_unit_name(unit))
+    return [
+        Quantity(node.text, named, node.percent, node.factor)
+        if isinstance(node, Quantity) and node.unit is None
+        else node
+        for node in nodes
+    ]
 
-    math-verify takes the last side of an equation and ignores the others.
-    """
-    if _EQUALS.search(gold) or _SEVERAL.search(answer):
-        return [answer]
-    *names, last = _EQUALS.split(answer)
-    return [side for side in names if not _NAME.fullmatch(side.strip())] + [last]
+
+@lru_cache(maxsize=65_536)
+def _normal_gold(gold: str) -> str:
+    return normalise(gold)
 
 
-def _parse(answer: str, timeout: int | None) -> list:
-    answer = answer.replace("\\$", "").replace("$", "")
-    return parse(
-        f"\\boxed{{{answer}}}",
-        extraction_config=[LatexExtractionConfig()],
-        parsing_timeout=timeout,
-        raise_on_error=True,
+def _reduced(gold: str) -> str:
+    if "####" in gold and (match := _GSM8K.search(gold)):
+        return match[1]
+    return gold
+
+
+def _unit_name(unit: str) -> str:
+    unit = re.sub(r"[${}]|\\(?:text|mathrm)", "", unit).strip()
+    return "deg" if unit in (r"^\circ", r"\circ") else unit
+
+
+def _without_choice(extracted: str) -> list[str]:
+    r"""The cleaned answer; of \textbf{(B)}\ 12 the letter and the 12."""
+    text = clean(extracted)
+    if match := _CHOICE.match(text):
+        return [match[1] or match[2], text[match.end() :]]
+    return [text]
+
+
+def _tolerance(problem: Problem) -> Tolerance:
+    relative = problem.metadata.get(
+        "relative_tolerance", RELATIVE_TOLERANCE.get(problem.dataset, 0.0)
     )
+    return Tolerance(_number(relative), _number(problem.metadata.get("tolerance")))
 
 
-_parse_gold = lru_cache(maxsize=65_536)(_parse)
+def _number(value: object) -> float:
+    try:
+        return max(0.0, float(value or 0.0))
+    except (TypeError, ValueError):
+        return 0.0

@@ -1,0 +1,132 @@
+"""Every attack on the grading of programs, by name, with the machine unharmed."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from riskpo_jax.data.problem import Problem
+from riskpo_jax.errors import UserError
+from riskpo_jax.rewards.attacks import ATTACKS
+from riskpo_jax.rewards.attacks.scene import attacked, left_over, scene
+from riskpo_jax.rewards.code import CodeGrader
+from riskpo_jax.rewards.outcome import Kind
+from riskpo_jax.rewards.watchdog import tree
+
+LIMITS = {"score": "fraction", "workers": 4, "memory_mb": 192}
+UNGUARDED = [attack for attack in ATTACKS if attack.works_unguarded]
+
+
+@pytest.fixture(scope="module")
+def verdicts():
+    """All attacks at once, as a batch of a run would have them; the harm done in words."""
+    try:
+        CodeGrader(timeout_s=1.0, **LIMITS).close()
+    except UserError as error:
+        pytest.skip(f"NO ATTACK WAS TRIED: {error}")
+    with scene() as place:
+        found = attacked(lambda seconds: CodeGrader(timeout_s=seconds, **LIMITS), place, ATTACKS)
+        return found | {"harm": place.harm() + _left_processes()}
+
+
+def _left_processes():
+    """Other tests may grade at the same time: only what stays counts."""
+    left = set(left_over())
+    end = time.monotonic() + 10
+    while left and time.monotonic() < end:
+        time.sleep(0.1)
+        left &= set(left_over())
+    return [f"process {pid} was left over" for pid in left]
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+def test_attack_is_never_correct(verdicts, attack):
+    verdict = verdicts[attack.name]
+    assert verdict.outcome.kind in (Kind.WRONG, Kind.ERROR)
+    assert verdict.outcome.score == 0.0
+    assert verdict.reason in attack.ends
+
+
+def test_nothing_was_harmed(verdicts):
+    assert verdicts["harm"] == []
+
+
+def test_names_are_unique():
+    assert len({attack.name for attack in ATTACKS}) == len(ATTACKS)
+
+
+@pytest.fixture(scope="module")
+def unguarded(verdicts):
+    """The same programs where there is no bubblewrap and the user wants to go on."""
+    with pytest.MonkeyPatch.context() as patch, scene() as place:
+        patch.setenv("PATH", "")
+        return attacked(_unguarded_grader, place, UNGUARDED) | {"harm": place.harm()}
+
+
+def _unguarded_grader(seconds):
+    return CodeGrader(timeout_s=seconds, unsafe=True, **LIMITS)
+
+
+@pytest.mark.parametrize("attack", UNGUARDED, ids=lambda attack: attack.name)
+def test_attack_works_where_there_is_no_sandbox(unguarded, attack):
+    """So it is a real attack, and it is the sandbox that stops it above."""
+    assert unguarded[attack.name].outcome.correct
+
+
+def test_harm_is_seen_where_there_is_some(unguarded):
+    assert len(unguarded["harm"]) == 4  # a file, TCP, UDP, the abstract socket
+
+
+def test_an_orphan_is_found_without_a_sandbox(verdicts, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    [daemon] = [attack for attack in ATTACKS if attack.name == "double_forked_daemon"]
+    grader = _unguarded_grader(2.0)
+    problem = Problem("1", "", "", "d", metadata={"test_list": [daemon.tests]})
+    assert not grader.submit([f"```python\n{daemon.program}```"], [problem]).result()[0].correct
+    workers = [pid for pid in tree(os.getpid()) if _runs_worker(pid)]
+    assert workers and all(tree(worker) == [worker] for worker in workers)
+    grader.close()
+
+
+def _runs_worker(pid):
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return b"code_worker" in file.read()
+
+
+def test_sandboxes_die_with_a_killed_trainer(verdicts, tmp_path):
+    """kill -9 leaves no time to clean up."""
+    program = (
+        "from riskpo_jax.data.problem import Problem\n"
+        "from riskpo_jax.rewards.code import CodeGrader\n"
+        "grader = CodeGrader(score='all', workers=1, timeout_s=2.0, memory_mb=192)\n"
+        "problem = Problem('1', '', '', 'd', metadata={'test_list': ['assert f(1) == 1']})\n"
+        "text = '```python\\nimport time\\ndef f(x): time.sleep(100)\\n```'\n"
+        "future = grader.submit([text], [problem])\n"
+        "print('busy', flush=True)\n"
+        "future.result()\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    trainer = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment
+    )
+    assert trainer.stdout.readline() == b"busy\n"
+    deadline = time.monotonic() + 10
+    while not (pids := tree(trainer.pid)[2:]) and time.monotonic() < deadline:
+        time.sleep(0.02)  # the worker, then the sandbox
+    assert pids
+    trainer.kill()
+    trainer.wait()
+    trainer.stdout.close()
+    while any(map(_is_alive, pids)) and time.monotonic() < deadline + 10:
+        time.sleep(0.05)
+    assert not any(map(_is_alive, pids))
+
+
+def _is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rsplit(b")")[-1].split()[0] != b"Z"
+    except OSError:
+        return False
