@@ -110,7 +110,9 @@ def names_of(source: Source, path: Path) -> tuple[str, str]:
 
 def what_is_asked(source: Source, policy: setup.Policy, eval_sets: Sequence[EvalSet]) -> list[str]:
     """The model, a prompt as it sees it, and what limits it."""
-    data, rollout = policy.config.data, policy.config.rollout
+    data, rollout, asked = policy.config.data, policy.config.rollout, policy.config.eval
+    tokens = data.max_prompt_length + rollout.max_response_length
+    cache = asked.batch_size * asked.samples * tokens * cache_bytes_per_token(policy)
     model = f"{policy.config.model.path} as it is"
     if source.run:
         model = f"step {source.step} of {source.run.path}"
@@ -120,7 +122,16 @@ def what_is_asked(source: Source, policy: setup.Policy, eval_sets: Sequence[Eval
         *what_the_model_sees(policy, eval_sets[0].problems[0]),
         f"chat template: {data.chat_template}; at most {data.max_prompt_length} tokens of prompt and "
         f"{rollout.max_response_length} of response",
+        f"{asked.batch_size} problems x {asked.samples} responses at once have a KV cache of "
+        f"{cache / 1e9:.3g} GB; --eval.batch_size says how many",
     ]
+
+
+def cache_bytes_per_token(policy: setup.Policy) -> int:
+    """Keys and values of all layers, in the type that they are computed in."""
+    shape = policy.model.config
+    values = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim
+    return values * policy.model.dtype.itemsize
 
 
 def complete(

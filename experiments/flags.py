@@ -101,7 +101,7 @@ def run(main: Callable[[], None]) -> None:
         except UserError as error:
             sys.exit(f"error: {error}")
         except KeyboardInterrupt:
-            hint = "a run goes on from its latest checkpoint with the same command"
+            hint = "what is saved stays, and the same command goes on from it"
             print(f"interrupted; {hint}", file=sys.stderr)
             sys.exit(130)  # as the shell has it
 

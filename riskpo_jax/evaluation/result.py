@@ -69,9 +69,14 @@ class EvalResult:
         return self.correct_PxS.shape[1]
 
     def by_level(self) -> dict[str, EvalResult]:
-        """The part of each level, in order of first occurrence, and the whole under "all"."""
-        parts = {level: self._select(level) for level in dict.fromkeys(self.levels) if level}
-        return parts | {ALL: self}
+        """The part of each level, and the whole under "all".
+
+        Levels that are numbers stand in their order, others in the order of their first occurrence.
+        """
+        levels = [level for level in dict.fromkeys(self.levels) if level]
+        if all(level.isdecimal() for level in levels):
+            levels.sort(key=int)
+        return {level: self._select(level) for level in levels} | {ALL: self}
 
     def summary(self, ks: Sequence[int]) -> list[dict]:
         """The rows of `eval.jsonl`: one a level, then "all".

@@ -15,6 +15,7 @@ from riskpo_jax.reporting.run_data import RunData, Series
 BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
 VERMILION, PURPLE, SKY = "#D55E00", "#CC79A7", "#56B4E9"
 COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
+MARKERS = ("o", "s", "^")  # for the second and third round of colours
 GREY = "#555555"
 
 
@@ -47,7 +48,7 @@ def risk(ax: Axes, run: RunData) -> bool:
 
 
 def pass_at_k(ax: Axes, run: RunData) -> bool:
-    """pass@1 solid and pass@(largest k) dashed, a colour a level, with their 95% bands."""
+    """pass@1 solid and pass@(largest k) dashed, a colour a level or dataset, with their 95% bands."""
     evals = run.curves()
     ks = _ends(_pass_ks(evals))
     drawn = [name for name, rows in evals.items() if any(Series.of(rows, f"pass@{k}") for k in ks)]
@@ -57,9 +58,11 @@ def pass_at_k(ax: Axes, run: RunData) -> bool:
     handles = []
     for number, dataset in enumerate(drawn):
         colour = COLOURS[number % len(COLOURS)]
-        handles.append(Line2D([], [], color=colour, lw=2.2, label=names[dataset]))
+        marker = MARKERS[number // len(COLOURS) % len(MARKERS)]
+        style = {"color": colour, "marker": marker, "ms": 4}
+        handles.append(Line2D([], [], lw=2.2, label=names[dataset], **style))
         for k, dashes in zip(ks, ("-", "--"), strict=False):
-            _band(ax, evals[dataset], f"pass@{k}", colour, dashes)
+            _band(ax, evals[dataset], f"pass@{k}", dashes, style)
     styles = [
         Line2D([], [], color=GREY, ls=dashes, lw=1.8, label=f"pass@{k}")
         for k, dashes in zip(ks, ("-", "--"), strict=False)
@@ -123,18 +126,19 @@ def _curves(ax: Axes, run: RunData, title: str, ylabel: str, curves: dict) -> bo
     return bool(handles)
 
 
-def _band(ax: Axes, rows: list[dict], key: str, colour: str, dashes: str) -> None:
+def _band(ax: Axes, rows: list[dict], key: str, dashes: str, style: dict) -> None:
     if (series := Series.of(rows, key)) is None:
         return
-    ax.plot(series.steps, series.values, color=colour, ls=dashes, lw=2, marker="o", ms=4)
+    ax.plot(series.steps, series.values, ls=dashes, lw=2, **style)
     low, high = Series.of(rows, f"{key}/low"), Series.of(rows, f"{key}/high")
     if low and high:
-        ax.fill_between(low.steps, low.values, high.values, color=colour, alpha=0.13, lw=0)
+        ax.fill_between(low.steps, low.values, high.values, color=style["color"], alpha=0.13, lw=0)
 
 
 def _dress(ax: Axes, title: str, ylabel: str, handles: list) -> None:
     """Title, labels, grid, and the legend between title and data."""
-    columns = 5
+    longest = max(len(handle.get_label()) for handle in handles)
+    columns = 5 if longest <= 9 else 4  # "each step" and "math500" fit, "olympiadbench" does not
     legend_rows = -(-len(handles) // columns)
     ax.set_title(title, loc="left", fontsize=14, fontweight="bold", pad=8 + 18 * legend_rows)
     ax.set_xlabel("training step", fontsize=12)

@@ -51,14 +51,10 @@ class RunData:
         return Series.of(self.metrics, key)
 
     def curves(self) -> dict[str, list[dict]]:
-        """The evaluations to draw: every level; "all" only of a dataset that has no levels."""
-        names = self.evals.keys()
-        levelled = {name.rsplit("/", 1)[0] for name in names if not name.endswith("/all")}
-        return {
-            name: rows
-            for name, rows in self.evals.items()
-            if not (name.endswith("/all") and name.rsplit("/", 1)[0] in levelled)
-        }
+        """The evaluations to draw: the levels of a single dataset; of several, each as a whole."""
+        whole = {name: rows for name, rows in self.evals.items() if name.endswith("/all")}
+        levels = {name: rows for name, rows in self.evals.items() if name not in whole}
+        return whole if len(whole) > 1 or not levels else levels
 
 
 def _rows(path: Path) -> list[dict]:

@@ -38,6 +38,12 @@ def test_rows_are_the_levels_in_order_then_all():
     assert all(row["step"] == 7 and row["samples"] == 8 for row in rows)
 
 
+def test_levels_that_are_numbers_stand_in_their_order():
+    result = dataclasses.replace(make_result(), levels=["10", "2", "", "1"] * 10)
+    names = [row["dataset"] for row in result.summary([1])]
+    assert names == ["countdown/1", "countdown/2", "countdown/10", "countdown/all"]
+
+
 def test_each_level_is_evaluated_alone():
     result = make_result()
     easy, hard, whole = result.summary([1, 8])

@@ -12,7 +12,6 @@ import orbax.checkpoint as ocp
 import pytest
 
 from experiments import evaluate, run
-from riskpo_jax.evaluation.evaluator import Evaluator
 from riskpo_jax.models import hf, peft
 from riskpo_jax.models import lora as lora_lib
 from riskpo_jax.models.config import DecoderConfig
@@ -115,11 +114,13 @@ def test_the_merged_model_is_evaluated_without_adapters(call, monkeypatch, adapt
     """The recorded flags name a rank; `model/` has the adapters inside already."""
     seen = {}
 
-    def capture(evaluator, params, *_):
-        seen.update(model=evaluator.sampler.model, params=params)
+    load_params = evaluate.load_params
+
+    def capture(source, policy, mesh):
+        seen.update(model=policy.model, params=load_params(source, policy, mesh))
         sys.exit(0)
 
-    monkeypatch.setattr(Evaluator, "batches", capture)
+    monkeypatch.setattr(evaluate, "load_params", capture)
     recorded, own = f"--flagfile={adapted / 'run.flags'}", "--reward.name=countdown"
     flags = f"--model={adapted / 'model'}", f"--output={tmp_path / 'out'}"
     status, told, _ = call(evaluate, recorded, own, *flags, devices=True)

@@ -1,5 +1,7 @@
 """Pictures from real files: which are drawn, whole, and with the data on their axes."""
 
+import itertools
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -17,14 +19,14 @@ CURVES = (
 )
 
 
-def record(workdir, steps=60, keys=CURVES, levels=("easy", "hard", "all")):
+def record(workdir, steps=60, keys=CURVES, levels=("easy", "hard", "all"), sets=("countdown",)):
     rng = np.random.default_rng(0)
     metrics, evals = JsonlWriter(workdir / "metrics.jsonl"), JsonlWriter(workdir / "eval.jsonl")
     for step in range(1, steps + 1):
         metrics.write(step, {key: rng.random() for key in keys})
         if step % 20 == 1:
-            for level in levels:
-                row = {"dataset": f"countdown/{level}"}
+            for dataset, level in itertools.product(sets, levels):
+                row = {"dataset": f"{dataset}/{level}"}
                 for k, rate in ((1, 0.2), (4, 0.4), (16, 0.8)):
                     row |= {
                         f"pass@{k}": rate,
@@ -102,6 +104,15 @@ def test_pass_panel_draws_levels_at_the_first_and_last_k(tmp_path):
 def test_a_dataset_without_levels_goes_by_its_name(tmp_path):
     record(tmp_path, levels=("all",))
     assert legend_of(axes_of(panels.pass_at_k, tmp_path))[0] == "countdown"
+
+
+def test_of_several_datasets_each_is_one_colour_whatever_its_levels(tmp_path):
+    names = [f"set{n}" for n in range(8)]
+    record(tmp_path, sets=names)
+    ax = axes_of(panels.pass_at_k, tmp_path)
+    assert legend_of(ax) == [*names, "pass@1", "pass@16"]
+    looks = {(line.get_color(), line.get_marker()) for line in ax.get_lines()}
+    assert len(looks) == 8 and len(ax.get_lines()) == 16
 
 
 def test_raw_values_lie_under_the_smooth_line(tmp_path):
