@@ -69,11 +69,7 @@ class CodeGrader:
         self._timeout_s = timeout_s
         self._limits = Limits(seconds=timeout_s, memory_mb=memory_mb)
         self._runtime = find_runtime(anyone=os.getuid() == 0)
-        try:
-            self._pool = self._started(workers, unsafe)
-        except BaseException:
-            self._runtime.close()
-            raise
+        self._pool = self._started(workers, unsafe)
         self._threads = ThreadPoolExecutor(workers, "code")
 
     def _started(self, workers: int, unsafe: bool) -> Pool:
@@ -161,7 +157,6 @@ class CodeGrader:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._pool.close()
         self._threads.shutdown()
-        self._runtime.close()
 
 
 def _gathered(parts: list[Future[A]], finish: Callable[[list[A]], B]) -> Future[B]:

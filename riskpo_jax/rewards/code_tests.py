@@ -33,8 +33,15 @@ class Tally:
     reason: str = ""
 
     @property
+    def correct(self) -> bool:
+        """All that was to be run has run and passed."""
+        return self.passed > 0 and self.failed == 0 and not self.reason
+
+    @property
     def fraction(self) -> float:
-        return self.passed / max(1, self.passed + self.failed)
+        """Below 1 unless `correct`."""
+        failed = self.failed if self.correct else max(1, self.failed)
+        return self.passed / (self.passed + failed)
 
 
 class _Enough(BaseException):
@@ -92,7 +99,7 @@ def run_asserts(suite: Suite, program: str, session: Session, stop_early: bool) 
         tally.failed += 1
     if tally.reason:
         tally.failed += len(asserts - tally.reached)
-    elif not tally.passed:
+    elif not tally.passed + tally.failed:
         raise CannotSend("the tests ran no assert")
     return tally
 
@@ -141,8 +148,8 @@ class _Wrap(ast.NodeTransformer):
         self.count = 0
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
-        if isinstance(node.test, ast.Constant):
-            return ast.copy_location(ast.Pass(), node) if node.test.value else node
+        if isinstance(node.test, ast.Constant) and node.test.value:
+            return ast.copy_location(ast.Pass(), node)
         call = ast.Call(ast.Name(_RECORD, ast.Load()), [ast.Constant(self.count)], [])
         self.count += 1
         return ast.copy_location(ast.With([ast.withitem(call)], [node]), node)

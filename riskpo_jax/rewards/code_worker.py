@@ -95,7 +95,7 @@ def grade(job: dict[str, Any], start: Callable[[], Session], seconds: float) -> 
         return _result(Kind.WRONG, answer=answer, reason=str(ended))
     except (CannotSend, SandboxFailed) as error:
         return _result(Kind.ERROR, answer=answer, reason=f"{type(error).__name__}: {error}")
-    if not tally.failed:
+    if tally.correct:
         return _result(Kind.CORRECT, 1.0, answer)
     return _result(Kind.WRONG, tally.fraction * job["fraction"], answer, tally.reason)
 

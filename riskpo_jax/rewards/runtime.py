@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import shutil
 import stat
@@ -9,6 +11,7 @@ import sys
 import sysconfig
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 GUEST_ROOT = "/python"
@@ -16,6 +19,7 @@ UNUSED = (
     "site-packages",
     "dist-packages",
 )  # folders of the standard library that programs do not see
+_PREFIX = "riskpo-python-"
 _NOT_COPIED = (*UNUSED, "test", "idlelib", "tkinter", "turtledemo", "ensurepip", "config-*", "*.a")
 # What an interpreter that lies outside the system's folders brings along for its modules.
 _LIBRARIES = "python3 ssl crypto ffi z bz2 lzma expat mpdec sqlite3 uuid zstd".split()
@@ -28,7 +32,6 @@ class Runtime:
     root: Path
     executable: str
     parts: tuple[str, ...]
-    temporary: tempfile.TemporaryDirectory | None = None
 
     @property
     def python(self) -> str:
@@ -40,16 +43,13 @@ class Runtime:
         folders = [Path(part) / name for part in self.parts for name in UNUSED]
         return [str(folder) for folder in folders if (self.root / folder).is_dir()]
 
-    def close(self) -> None:
-        if self.temporary is not None:
-            self.temporary.cleanup()
 
-
+@cache
 def find_runtime(anyone: bool) -> Runtime:
     """This interpreter's own installation, not that of a virtual environment.
 
     `anyone`: it must be readable by every user of the machine; one that is not, such as one in
-    /root, is copied into a temporary folder, which goes with `close` or the end of the process.
+    /root, is copied into a temporary folder, which goes at the end of the process.
     """
     prefix = Path(sys.base_prefix).resolve()
     executable = Path(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
@@ -72,15 +72,37 @@ def _anyone_reads(path: Path) -> bool:
 
 
 def _copied(runtime: Runtime) -> Runtime:
-    temporary = tempfile.TemporaryDirectory(prefix="riskpo-python-")
-    root = Path(temporary.name)
-    root.chmod(0o755)
+    _remove_leftovers()
+    root = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
     for part in runtime.parts:
         source, target = runtime.root / part, root / part
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             ignore = shutil.ignore_patterns(*_NOT_COPIED)
-            shutil.copytree(source, target, ignore=ignore, dirs_exist_ok=True)
+            shutil.copytree(source, target, ignore=ignore, dirs_exist_ok=True, copy_function=_place)
         else:
-            shutil.copy(source, target)
-    return Runtime(root, runtime.executable, runtime.parts, temporary)
+            _place(source, target)
+    for folder, _, _ in os.walk(root):
+        os.chmod(folder, 0o755)
+    return Runtime(root, runtime.executable, runtime.parts)
+
+
+def _place(source: str | Path, target: str | Path) -> None:
+    """A second name where that does, else a copy that everyone may read."""
+    mode = os.stat(source).st_mode
+    with contextlib.suppress(OSError):
+        if mode & stat.S_IROTH:
+            os.link(os.path.realpath(source), target)
+            return
+    shutil.copyfile(source, target)
+    os.chmod(target, 0o755 if mode & stat.S_IXUSR else 0o644)
+
+
+def _remove_leftovers() -> None:
+    """What processes left that were killed: the folders' names tell whose they are."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        with contextlib.suppress(OSError):
+            if folder.stat().st_uid == os.getuid() and not Path(f"/proc/{pid}").exists():
+                shutil.rmtree(folder, ignore_errors=True)

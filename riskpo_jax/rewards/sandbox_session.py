@@ -124,6 +124,7 @@ class Session:
         Raises what the program raised, where that is a builtin Exception, else ProgramRaised; and
         ProgramEnded when no answer can be had any more.
         """
+        self._process.stdin.close()  # nothing to read for a program that is called
         nonce = secrets.token_hex(8)
         self._send([nonce, operation, *content])
         match self._receive():

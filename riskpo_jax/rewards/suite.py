@@ -151,8 +151,7 @@ def test_globals(suite: Suite) -> dict[str, Any]:
     starred = {
         name: getattr(importlib.import_module(home), name) for name, home in _homes().items()
     }
-    inf = {"inf": float("inf")}
-    return {"__name__": "tests", **(starred | inf if suite.imported else {}), **modules}
+    return {"__name__": "tests", **(starred if suite.imported else {}), **modules}
 
 
 def imports_for(program: str) -> str:
@@ -164,8 +163,7 @@ def imports_for(program: str) -> str:
     used = loaded_names(program)
     modules = [f"import {name}" for name in MODULES if name in used]
     starred = [f"from {home} import {name}" for name, home in _homes().items() if name in used]
-    inf = ["inf = float('inf')"] if "inf" in used else []
-    return "; ".join([*modules, *starred, *inf])
+    return "; ".join([*modules, *starred])
 
 
 @cache
