@@ -23,12 +23,15 @@ class Quantity:
     r"""An expression with what it counts: 5, 2x+1, 12 \text{ cm}^2, 50\%, \$3 \text{ million}.
 
     factor: of words such as million. unit: None without one, or with words that are no known unit.
+    written: the whole, where letters without a wrapper were taken for the unit ("6 m"), which may as well be
+    variables.
     """
 
     text: str
     unit: Unit | None = None
     percent: bool = False
     factor: Fraction = Fraction(1)
+    written: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,7 @@ _BARE_WORD = re.compile(
 _CURRENCY = re.compile(r"\\\$|€|£|\\text\{\s*(?:USD|Rs\.?)\s*\}")
 _PERCENT = re.compile(r"\s*(?:\\?%|\\text\{\s*(?:percent|per cent|\\?%)\s*\}|(?<=[\d} ])percent)$")
 _DEGREE = re.compile(r"\s*\^\\circ\s*(?:\\text\{\s*([CFK])\s*\}|([CFK]))?$")
+_FUNCTION = re.compile(r"\\?(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _ARC = re.compile(r"(?<=\d)\s*('{1,2})$")
 _UNIT_TEXT = re.compile(
     r"(?:\s|\{\})*((?:(?:/|\\cdot)?\s*\\text\{[^{}]*\}\s*(?:\^\s*(?:\{-?\d\}|-?\d))?\s*)+)$"
@@ -221,7 +225,7 @@ def _parse_bracketed(text: str) -> Node:
 
 
 def _parse_quantity(text: str) -> Quantity:
-    unit, percent, factor = None, False, Fraction(1)
+    unit, percent, factor, written = None, False, Fraction(1), ""
     if _CURRENCY.search(text):
         name = "euro" if "€" in text else "rupee" if "Rs" in text else "dollar"
         text, unit = _CURRENCY.sub("", text).strip(), math_units.parse_unit(name)
@@ -229,7 +233,7 @@ def _parse_quantity(text: str) -> Quantity:
     if match := _PERCENT.search(text):
         if match.start():
             text, percent = text[: match.start()].strip(), True
-    elif match := _DEGREE.search(text):
+    elif (match := _DEGREE.search(text)) and not _FUNCTION.search(text):
         kind = match[1] or match[2]
         if match.start():
             text = text[: match.start()].strip()
@@ -240,12 +244,13 @@ def _parse_quantity(text: str) -> Quantity:
     else:
         number, words = _split_unit(text)
         if words:
+            written = "" if r"\text" in text else text
             factor, words = _multiplied(words)
             unit = math_units.parse_unit(words) or unit
             text, percent = number, words.strip() in ("percent", "percents")
             if _DEGREE.search(text):
                 text = text[: _DEGREE.search(text).start()]
-    return Quantity(_unwrapped(text), unit, percent, factor)
+    return Quantity(_unwrapped(text), unit, percent, factor, written)
 
 
 def _split_unit(text: str) -> tuple[str, str]:

@@ -191,6 +191,10 @@ def _same_words(answer: Node, gold: Node) -> bool:
 
 
 def _same_quantity(answer: Quantity, gold: Quantity, tolerance: Tolerance) -> bool:
+    if answer.written and not gold.unit and _equal(answer.written, gold.text, Fraction(1), EXACT):
+        return True
+    if answer.written and _has_variables(gold.text):
+        return False
     ratio = math_units.ratio(answer.unit, gold.unit)
     if ratio is None:
         return _same_angle(answer, gold, tolerance)
@@ -279,10 +283,12 @@ def _is_label(side: str, gold_has_variables: bool) -> bool:
 
 
 def _variables(gold: Node) -> bool:
-    if not isinstance(gold, Quantity):
-        return False
+    return isinstance(gold, Quantity) and _has_variables(gold.text)
+
+
+def _has_variables(text: str) -> bool:
     try:
-        return bool(math_numeric.symbols(gold.text))
+        return bool(math_numeric.symbols(text))
     except Unreadable:
         return True
 
