@@ -27,6 +27,12 @@ _UNICODE_TABLE = str.maketrans(_UNICODE)
 _RADICAL = re.compile(r"√\s*(\d+(?:\.\d+)?)", re.ASCII)
 _CHOOSE = re.compile(r"\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}")
 _WORD_END = r"(?![A-Za-z])"
+_FONTS = re.compile(
+    r"\\(?:bf|it|tt|sf|em|boldmath|tiny|small|normalsize|large|Large|LARGE|huge|Huge)(?![A-Za-z])"
+    r"|\\(?:checkmark|blacksquare|qedsymbol|therefore|hfill)(?![A-Za-z])|\\(?:left|right)\s*\.(?!\d)"
+)
+_COLOR = re.compile(r"\\(?:text)?color\s*\{[^{}]*\}")
+_ROMAN = re.compile(r"\{\s*\\rm(?![A-Za-z])([^{}]*)\}")
 _SIZING = re.compile(
     r"\\(?:m?left|m?right|[bB]igg?[lrm]?|middle|displaystyle|textstyle|limits|nolimits)" + _WORD_END
 )
@@ -42,7 +48,9 @@ _TEXT = re.compile(
 )
 _LETTER = re.compile(r"\\mathrm\s*\{\s*([eid])\s*\}")
 _PLAIN = re.compile(r"(?<![A-Za-z\\])(pi|sqrt)(?![A-Za-z])")
-_STYLE = re.compile(r"\\(?:mathbf|boldsymbol|bm|pmb|mathnormal|mathopen|mathclose)\s*\{([^{}]*)\}")
+_STYLE = re.compile(
+    r"\\(?:mathbf|boldsymbol|bm|pmb|mathnormal|mathopen|mathclose|underline)\s*\{([^{}]*)\}"
+)
 _SYNONYMS = [
     (re.compile(r"\\(?:leqslant|leq)" + _WORD_END), r"\\le "),
     (re.compile(r"\\(?:geqslant|geq)" + _WORD_END), r"\\ge "),
@@ -59,7 +67,8 @@ _SYNONYMS = [
     (re.compile(r"\\(?:ast)" + _WORD_END), "*"),
     (re.compile(r"\\div" + _WORD_END), "/"),
     (re.compile(r"\\(?:colon)" + _WORD_END), ":"),
-    (re.compile(r"\\degree" + _WORD_END), r"^\\circ "),
+    (re.compile(r"\\bigcup" + _WORD_END), r"\\cup "),
+    (re.compile(r"\\degree" + _WORD_END + r"|(?<=\d)\s*\\deg" + _WORD_END), r"^\\circ "),
     (re.compile(r"(?:\{\})?\^\s*\{\s*\\circ\s*\}|(?:\{\})?\^\s*\\circ" + _WORD_END), r"^\\circ "),
     (re.compile(r"\^\s*\{\s*\\prime\s*\\prime\s*\}"), "''"),
     (re.compile(r"\^\s*\{\s*\\prime\s*\}|\^\s*\\prime" + _WORD_END), "'"),
@@ -85,6 +94,7 @@ def clean(text: str) -> str:
     text = _RADICAL.sub(r"\\sqrt{\1}", text).translate(_UNICODE_TABLE)
     text = _ROW_GAP.sub(r"\\\\", text)
     text = _MATH_MODE.sub("", text)
+    text = _ROMAN.sub(r"\\text{\1}", _COLOR.sub("", _FONTS.sub("", text)))
     text = _SIZING.sub("", text)
     text = _JOINED_THOUSANDS.sub("", text)
     text = _SPACES.sub(" ", _THIN.sub("", text))
@@ -200,6 +210,7 @@ def _argument(text: str, position: int) -> tuple[str, int]:
 
 def _digits_in_text(text: str) -> str:
     r"""\text{13} is 13, and \text{ and } a separator of its own."""
+    text = re.sub(r"\\text\{[\s.]*\}", " ", text)
     text = re.sub(r"\\text\{\s*(-?[\d.,]*\d)\s*\}", r"\1", text)
     return re.sub(r"\\text\{\s*,?\s*(and|or)\s*,?\s*\}", r" \1 ", text)
 
