@@ -117,7 +117,7 @@ def _equals_one_of(extracted: str, golds: tuple[str, ...], unit: str, tolerance:
 
 @lru_cache(maxsize=65_536)
 def _gold_readings(gold: str, unit: str) -> list[Node]:
-    nodes = readings(clean(gold))
+    nodes = [_as_expression(node) for node in readings(clean(gold))]
     if not unit:
         return nodes
     named = math_units.parse_unit(_unit_name(unit))
@@ -127,6 +127,13 @@ def _gold_readings(gold: str, unit: str) -> list[Node]:
         else node
         for node in nodes
     ]
+
+
+def _as_expression(gold: Node) -> Node:
+    """A reference's "6 m" is an expression: one that has a unit says so in a wrapper, or in full."""
+    if isinstance(gold, Quantity) and re.search(r"(?<![A-Za-z])[A-Za-z]$", gold.written):
+        return Quantity(gold.written)
+    return gold
 
 
 @lru_cache(maxsize=65_536)

@@ -23,12 +23,15 @@ class Quantity:
     r"""An expression with what it counts: 5, 2x+1, 12 \text{ cm}^2, 50\%, \$3 \text{ million}.
 
     factor: of words such as million. unit: None without one, or with words that are no known unit.
+    written: the whole, where letters without a wrapper were taken for the unit ("6 m"), which may as well be
+    variables.
     """
 
     text: str
     unit: Unit | None = None
     percent: bool = False
     factor: Fraction = Fraction(1)
+    written: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,22 +100,33 @@ _SET_OPERATOR = re.compile(
     r"\\(?:cup|cap|setminus|backslash)(?![A-Za-z])|(?<=[)\]}])\s*U\s*(?=[(\[])"
 )
 _MATRIX = re.compile(
-    r"\\begin\{(?P<kind>[pbB]?matrix|array|smallmatrix)\}(?:\{[clr| ]*\})?(?P<body>.*)"
-    r"\\end\{(?P=kind)\}",
+    r"(?P<scalar>[^&\[]*?)(?:\\cdot\s*)?\[?\s*\\begin\{(?P<kind>[pbB]?matrix|array|smallmatrix)\}"
+    r"(?:\{[clr| ]*\})?(?P<body>.*)"
+    r"\\end\{(?P=kind)\}\s*\]?",
     re.DOTALL,
+)
+_TRANSPOSED = re.compile(
+    r"(.*(?:[)\]]|matrix\}))\s*\^\s*(?:T|\\top|\{\s*(?:T|\\top|\\text\{T\})\s*\}|\\text\{T\})",
+    re.DOTALL,
+)
+_SET_BUILDER = re.compile(
+    r"\\\{\s*(?P<name>[a-z])\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid|\||:)(?P<condition>.*)\\\}"
 )
 _WHOLE_TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _BASED = re.compile(
-    r"\(?(?P<digits>-?[0-9A-Z]+(?:\.[0-9A-Z]+)?)\)?\s*_\s*(?:\{\s*(?:\\text\{)?(?P<b>\w+)\}?\s*\}|(?P<c>\d))"
+    r"\(?(?P<digits>-?[0-9A-Z]+(?:\.[0-9A-Z]+)?)\)?\s*_\s*(?:\{\s*\(?(?:\\text\{)?(?P<b>\w+)\}?\)?\s*\}|(?P<c>\d))"
 )
 _BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
 _TIME = re.compile(r"\d{1,2}:\d{2}\s*(?:[ap]\.?\s*m\.?)?", re.IGNORECASE)
 _BARE_WORD = re.compile(
+    r"(?i:yes|no|odd|true)|"
     r"[A-Za-z][A-Za-z'-]{3,}(?: [A-Za-z0-9'-]+)*|[A-Za-z]{2,}(?: [A-Za-z0-9'-]+)+"
 )
+_RATIO = re.compile(r":|\\text\{\s*to\s*\}|(?<=[\d ])to(?=[\d ])")
 _CURRENCY = re.compile(r"\\\$|€|£|\\text\{\s*(?:USD|Rs\.?)\s*\}")
 _PERCENT = re.compile(r"\s*(?:\\?%|\\text\{\s*(?:percent|per cent|\\?%)\s*\}|(?<=[\d} ])percent)$")
 _DEGREE = re.compile(r"\s*\^\\circ\s*(?:\\text\{\s*([CFK])\s*\}|([CFK]))?$")
+_FUNCTION = re.compile(r"\\?(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _ARC = re.compile(r"(?<=\d)\s*('{1,2})$")
 _UNIT_TEXT = re.compile(
     r"(?:\s|\{\})*((?:(?:/|\\cdot)?\s*\\text\{[^{}]*\}\s*(?:\^\s*(?:\{-?\d\}|-?\d))?\s*)+)$"
@@ -145,8 +159,8 @@ def parse(text: str) -> Node:
     text = parts[0] if parts else text
     sides, operators = split_top(text, _RELATION)
     if operators:
-        if not sides[0] and operators[0] == r"\approx":  # "about 8.24 mph"
-            return parse(" ".join(sides[1:])) if len(sides) == 2 else Words(text)
+        if len(sides) == 2 and not sides[0] and operators[0] in ("=", r"\approx"):
+            return parse(sides[1])  # "about 8.24 mph"
         return Relation(tuple(sides), tuple(_RELATION_NAMES.get(o, o) for o in operators))
     pieces, operators = split_top(text, _SET_OPERATOR)
     if operators and all(pieces):
@@ -158,7 +172,11 @@ def parse(text: str) -> Node:
 def _parse_one(text: str) -> Node:
     """What is no list, no relation and no union."""
     if matrix := _MATRIX.fullmatch(text):
-        return _parse_matrix(matrix["body"])
+        return _parse_matrix(matrix["body"], matrix["scalar"].rstrip(" *"))
+    if transposed := _TRANSPOSED.fullmatch(text):
+        return _transpose(_parse_one(transposed[1].strip()))
+    if text == r"\emptyset":
+        return Group(r"\{", r"\}", ())
     if text.startswith(("(", "[", r"\{", r"\langle")) and matching_end(text) == len(text):
         return _parse_bracketed(text)
     if _TIME.fullmatch(re.sub(r"\\text\{([^{}]*)\}", r"\1", text).strip()) and re.search(
@@ -172,7 +190,7 @@ def _parse_one(text: str) -> Node:
             return Based(based["digits"], base)
     if _BARE_WORD.fullmatch(text) and not text.isupper():
         return Words(text)
-    ratio, colons = split_top(text, re.compile(":"))
+    ratio, colons = split_top(text, _RATIO)
     if colons and all(ratio):
         return Group(":", ":", tuple(parse(part) for part in ratio))
     signs = _plus_minus(text)
@@ -195,13 +213,25 @@ def _parse_words(inner: str) -> Node:
     return Words(inner)
 
 
-def _parse_matrix(body: str) -> Matrix:
+def _parse_matrix(body: str, scalar: str) -> Matrix:
     rows, _ = split_top(body.strip(), re.compile(r"\\\\"))
     split = [split_top(row, re.compile("&"))[0] for row in rows if row.strip()]
-    return Matrix(tuple(tuple(_parse_one(cell) for cell in row) for row in split))
+    cells = [[f"({scalar})*({cell})" if scalar else cell for cell in row] for row in split]
+    return Matrix(tuple(tuple(_parse_one(cell) for cell in row) for row in cells))
+
+
+def _transpose(node: Node) -> Node:
+    """A row is written as a column; a tuple is either."""
+    if isinstance(node, Matrix) and len({len(row) for row in node.rows}) == 1:
+        return Matrix(tuple(zip(*node.rows, strict=True)))
+    return node
 
 
 def _parse_bracketed(text: str) -> Node:
+    if builder := _SET_BUILDER.fullmatch(text):
+        condition = parse(builder["condition"])
+        if isinstance(condition, Relation) and builder["name"] in condition.sides:
+            return condition
     positions = list(tokens(text))
     opening, closing = positions[0][2], positions[-1][2]
     inner = text[len(opening) : -len(closing)].strip()
@@ -221,7 +251,7 @@ def _parse_bracketed(text: str) -> Node:
 
 
 def _parse_quantity(text: str) -> Quantity:
-    unit, percent, factor = None, False, Fraction(1)
+    unit, percent, factor, written = None, False, Fraction(1), ""
     if _CURRENCY.search(text):
         name = "euro" if "€" in text else "rupee" if "Rs" in text else "dollar"
         text, unit = _CURRENCY.sub("", text).strip(), math_units.parse_unit(name)
@@ -229,7 +259,7 @@ def _parse_quantity(text: str) -> Quantity:
     if match := _PERCENT.search(text):
         if match.start():
             text, percent = text[: match.start()].strip(), True
-    elif match := _DEGREE.search(text):
+    elif (match := _DEGREE.search(text)) and not _FUNCTION.search(text):
         kind = match[1] or match[2]
         if match.start():
             text = text[: match.start()].strip()
@@ -240,12 +270,13 @@ def _parse_quantity(text: str) -> Quantity:
     else:
         number, words = _split_unit(text)
         if words:
+            written = "" if r"\text" in text else text
             factor, words = _multiplied(words)
             unit = math_units.parse_unit(words) or unit
             text, percent = number, words.strip() in ("percent", "percents")
             if _DEGREE.search(text):
                 text = text[: _DEGREE.search(text).start()]
-    return Quantity(_unwrapped(text), unit, percent, factor)
+    return Quantity(_unwrapped(text), unit, percent, factor, written)
 
 
 def _split_unit(text: str) -> tuple[str, str]:

@@ -48,9 +48,11 @@ _NAME = re.compile(
     r"(?:\s*\^\s*\{?-1\}?)?(?:\s*\([^()=]*\))?"
 )
 _DERIVATIVE = re.compile(r"\\frac\{d\^?[^{}]*\}\{d[^{}]*\}|[a-z]'+(?:\([a-z]\))?")
+_ARGUMENT = re.compile(r"[A-Za-z]+\s*\(\s*([A-Za-z])\s*\)")
 _TUPLE_OF_NAMES = re.compile(
     r"\(\s*[A-Za-z]\w*(?:_\{?\w+\}?)?(?:\s*,\s*[A-Za-z]\w*(?:_\{?\w+\}?)?)+\s*\)"
 )
+_INTRODUCTION = re.compile(r"(?i:the|an?|option|choice|answer) +(?=\S)")
 _REASONING = re.compile(r"\b(?:where|if|when|or|not|for|such|since|because|but|let)\b")
 _INEQUALITIES = {"<", ">", r"\le", r"\ge"}
 _FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
@@ -181,7 +183,8 @@ def _same_words(answer: Node, gold: Node) -> bool:
     texts = [node.text for node in (answer, gold) if isinstance(node, Words | Quantity)]
     if len(texts) < 2 or any(isinstance(n, Quantity) and n.unit for n in (answer, gold)):
         return False
-    plain = [re.sub(r"[\s.,'\"!?(){}-]|\\text", "", normalise(text)) for text in texts]
+    texts = [_INTRODUCTION.sub("", normalise(text)) for text in texts]
+    plain = [re.sub(r"[\s.,'\"!?(){}-]|\\text", "", text) for text in texts]
     if len(plain[1]) > 1:
         plain = [text.casefold() for text in plain]
     return bool(plain[0]) and plain[0] == plain[1]
@@ -191,6 +194,10 @@ def _same_words(answer: Node, gold: Node) -> bool:
 
 
 def _same_quantity(answer: Quantity, gold: Quantity, tolerance: Tolerance) -> bool:
+    if answer.written and not gold.unit and _equal(answer.written, gold.text, Fraction(1), EXACT):
+        return True
+    if answer.written and _has_variables(gold.text):
+        return False
     ratio = math_units.ratio(answer.unit, gold.unit)
     if ratio is None:
         return _same_angle(answer, gold, tolerance)
@@ -279,10 +286,12 @@ def _is_label(side: str, gold_has_variables: bool) -> bool:
 
 
 def _variables(gold: Node) -> bool:
-    if not isinstance(gold, Quantity):
-        return False
+    return isinstance(gold, Quantity) and _has_variables(gold.text)
+
+
+def _has_variables(text: str) -> bool:
     try:
-        return bool(math_numeric.symbols(gold.text))
+        return bool(math_numeric.symbols(text))
     except Unreadable:
         return True
 
@@ -315,7 +324,8 @@ def _chain_equals(
             runs[-1].append(side)
         else:
             runs.append([side])
-    equal = [all(same(parse(side), gold, tolerance) for side in run) for run in runs]
+    nodes = [[parse(side) for side in run] for run in runs]
+    equal = [_all_equal(run, gold, tolerance) for run in nodes]
     if not any(equal):
         return False
     if len(runs) == 1:
@@ -323,6 +333,14 @@ def _chain_equals(
     values = [_real(_bare(side)) for run in runs for side in run]
     known = [value for value in values if value is not None]
     return len(known) == len(values) and max(known) - min(known) <= ROUNDING * max(map(abs, known))
+
+
+def _all_equal(nodes: list[Node], gold: Node, tolerance: Tolerance) -> bool:
+    """Every one is `gold`, or another writing of one that is: 1/4 = 25\\%."""
+    right = [node for node in nodes if same(node, gold, tolerance)]
+    return bool(right) and all(
+        node in right or any(same(found, node, tolerance) for found in right) for node in nodes
+    )
 
 
 def _bare(side: str) -> str:
@@ -364,6 +382,7 @@ def _same_equation(answer: Relation, gold: Relation, tolerance: Tolerance) -> bo
     if not set(answer.operators) <= {"=", r"\approx"}:
         return False
     name, gold_name = answer.sides[0], gold.sides[0]
+    answer = _with_argument_of(gold_name, answer)
     if _is_name(name) and _is_name(gold_name) and _names_agree(name, gold_name):
         value = parse(answer.sides[-1])
         chain = list(answer.sides[1:])
@@ -377,6 +396,15 @@ def _same_equation(answer: Relation, gold: Relation, tolerance: Tolerance) -> bo
         sides = [normalise(side) for side in answer.sides]
         golds = [normalise(side) for side in gold.sides]
         return sides in (golds, golds[::-1])
+
+
+def _with_argument_of(gold_name: str, answer: Relation) -> Relation:
+    """f(n) = n + 1 written as f(x) = x + 1, where that is how the reference calls the argument."""
+    ours, golds = (_ARGUMENT.fullmatch(text) for text in (answer.sides[0], gold_name))
+    if not ours or not golds or ours[1] == golds[1]:
+        return answer
+    renamed = [re.sub(rf"(?<![A-Za-z\\]){ours[1]}(?![A-Za-z])", golds[1], s) for s in answer.sides]
+    return Relation(tuple(renamed), answer.operators)
 
 
 def _names_agree(name: str, gold: str) -> bool:

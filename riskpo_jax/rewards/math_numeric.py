@@ -155,7 +155,7 @@ def proportional(answer: tuple[str, str], gold: tuple[str, str], *, positive: bo
 def value(text: str) -> mpmath.mpf | None:
     """The real value of an expression without variables; None where it has some. Raises as `read`."""
     expression = read(text)
-    if expression.free_symbols:
+    if expression.free_symbols or expression.atoms(sympy.core.function.AppliedUndef):
         return None
     with mpmath.workdps(_DIGITS):
         number = _Evaluator({}).value(expression)
@@ -239,11 +239,14 @@ _REPAIRS = [
         (rf"(?<![A-Za-z\\])({_WORDS})(?![A-Za-z])", r"\\\1 "),
         (r"\\text\{\s*\}", ""),
         (r"\*\*", "^"),
-        (r"\^\\circ", r"*\\frac{\\pi}{180}"),  # \cos 15^\circ
+        # The degrees of \cos 15^\circ belong to its argument.
+        (r"(?<![\d.])(\d+(?:\.\d*)?|\.\d+)\s*\^\\circ", r"(\1\\cdot\\frac{\\pi}{180})"),
+        (r"\^\\circ", r"*\\frac{\\pi}{180}"),
         # A prime would be dropped, I and E_1 taken for constants.
         (r"([A-Za-z])('+)", lambda match: match[1] + "_{" + "prime" * len(match[2]) + "}"),
         (r"(?<![A-Za-z\\])([eE])(?=\s*_)", r"\\mathcal{\1}"),
         (r"(?<![A-Za-z\\{_])I(?![A-Za-z])", r"\\mathcal{I}"),
+        (r"\\(gamma|Gamma)(?![A-Za-z])", r"\\mathcal{\1}"),  # nor this for the function
         (r"\\log\s*_\s*(\w)", r"\\log_{\1}"),
         (r"(?<![A-Za-z\d.])(\d+(?:\.\d*)?)[eE]([+-]?\d+)", r"\1*10^{\2}"),
         # 1\frac{1}{2} is a sum, 1/2x a half of x.

@@ -24,7 +24,15 @@ _UNICODE = {
 _UNICODE |= {chr(ord("０") + digit): str(digit) for digit in range(10)}
 _UNICODE_TABLE = str.maketrans(_UNICODE)
 
+_RADICAL = re.compile(r"√\s*(\d+(?:\.\d+)?)", re.ASCII)
+_CHOOSE = re.compile(r"\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}")
 _WORD_END = r"(?![A-Za-z])"
+_FONTS = re.compile(
+    r"\\(?:bf|it|tt|sf|em|boldmath|tiny|small|normalsize|large|Large|LARGE|huge|Huge)(?![A-Za-z])"
+    r"|\\(?:checkmark|blacksquare|qedsymbol|therefore|hfill)(?![A-Za-z])|\\(?:left|right)\s*\.(?!\d)"
+)
+_COLOR = re.compile(r"\\(?:text)?color\s*\{[^{}]*\}")
+_ROMAN = re.compile(r"\{\s*\\rm(?![A-Za-z])([^{}]*)\}")
 _SIZING = re.compile(
     r"\\(?:m?left|m?right|[bB]igg?[lrm]?|middle|displaystyle|textstyle|limits|nolimits)" + _WORD_END
 )
@@ -34,13 +42,15 @@ _THIN = re.compile(r"(?<!\\)\\!")
 _SPACES = re.compile(
     r"(?:(?<!\\)\\[,;:> ]|~|\\(?:quad|qquad|thinspace|enspace|hfill)(?![A-Za-z])|\s)+"
 )
-_FRACTIONS = re.compile(r"\\[dtc]frac(?![A-Za-z])")
+_FRACTIONS = re.compile(r"\\[dtc](frac|binom)(?![A-Za-z])")
 _TEXT = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|sc|normal)?|mbox|hbox|mathrm|mathit|mathsf|operatorname\*?|rm)\s*\{"
 )
 _LETTER = re.compile(r"\\mathrm\s*\{\s*([eid])\s*\}")
 _PLAIN = re.compile(r"(?<![A-Za-z\\])(pi|sqrt)(?![A-Za-z])")
-_STYLE = re.compile(r"\\(?:mathbf|boldsymbol|bm|pmb|mathnormal|mathopen|mathclose)\s*\{([^{}]*)\}")
+_STYLE = re.compile(
+    r"\\(?:mathbf|boldsymbol|bm|pmb|mathnormal|mathopen|mathclose|underline)\s*\{([^{}]*)\}"
+)
 _SYNONYMS = [
     (re.compile(r"\\(?:leqslant|leq)" + _WORD_END), r"\\le "),
     (re.compile(r"\\(?:geqslant|geq)" + _WORD_END), r"\\ge "),
@@ -57,7 +67,8 @@ _SYNONYMS = [
     (re.compile(r"\\(?:ast)" + _WORD_END), "*"),
     (re.compile(r"\\div" + _WORD_END), "/"),
     (re.compile(r"\\(?:colon)" + _WORD_END), ":"),
-    (re.compile(r"\\degree" + _WORD_END), r"^\\circ "),
+    (re.compile(r"\\bigcup" + _WORD_END), r"\\cup "),
+    (re.compile(r"\\degree" + _WORD_END + r"|(?<=\d)\s*\\deg" + _WORD_END), r"^\\circ "),
     (re.compile(r"(?:\{\})?\^\s*\{\s*\\circ\s*\}|(?:\{\})?\^\s*\\circ" + _WORD_END), r"^\\circ "),
     (re.compile(r"\^\s*\{\s*\\prime\s*\\prime\s*\}"), "''"),
     (re.compile(r"\^\s*\{\s*\\prime\s*\}|\^\s*\\prime" + _WORD_END), "'"),
@@ -66,6 +77,7 @@ _JOINED_THOUSANDS = re.compile(
     r"(?<=\d)(?:\{,\}|,?\\[,!]|,\\! ?|\{,\}\\!)\s?(?=\d{3}(?!\d))", re.ASCII
 )
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])", re.ASCII)
+_SPACED = re.compile(r"-?\d{1,3}(?: \d{3})+(?:\.\d+)?", re.ASCII)
 _LOOSE_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
 _COMMAND = re.compile(r"\\(?:[A-Za-z]+|.)", re.DOTALL)
 _OPENING, _CLOSING = {"(", "[", "{", r"\{", r"\langle"}, {")", "]", "}", r"\}", r"\rangle"}
@@ -79,13 +91,15 @@ def clean(text: str) -> str:
     unicode signs, thousands separators that can be nothing else, a final full stop. Every kind of text
     becomes \text{...}; a currency sign stays as \$.
     """
-    text = text.translate(_UNICODE_TABLE)
+    text = _RADICAL.sub(r"\\sqrt{\1}", text).translate(_UNICODE_TABLE)
     text = _ROW_GAP.sub(r"\\\\", text)
     text = _MATH_MODE.sub("", text)
+    text = _ROMAN.sub(r"\\text{\1}", _COLOR.sub("", _FONTS.sub("", text)))
     text = _SIZING.sub("", text)
     text = _JOINED_THOUSANDS.sub("", text)
     text = _SPACES.sub(" ", _THIN.sub("", text))
-    text = _FRACTIONS.sub(r"\\frac", text)
+    text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
+    text = _FRACTIONS.sub(r"\\\1", text)
     text = _TEXT.sub(r"\\text{", _LETTER.sub(r" \1 ", text))
     text = _PLAIN.sub(r"\\\1 ", text)
     for _ in range(3):
@@ -107,7 +121,9 @@ def normalise(answer: str) -> str:
 
 
 def join_thousands(text: str) -> str:
-    """Takes the commas out of numbers such as 1,234,567."""
+    """Takes the commas out of numbers such as 1,234,567; the spaces of 1 234 567, alone in the text."""
+    if _SPACED.fullmatch(text.strip()):
+        return text.strip().replace(" ", "")
     return _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
 
 
@@ -194,6 +210,7 @@ def _argument(text: str, position: int) -> tuple[str, int]:
 
 def _digits_in_text(text: str) -> str:
     r"""\text{13} is 13, and \text{ and } a separator of its own."""
+    text = re.sub(r"\\text\{[\s.]*\}", " ", text)
     text = re.sub(r"\\text\{\s*(-?[\d.,]*\d)\s*\}", r"\1", text)
     return re.sub(r"\\text\{\s*,?\s*(and|or)\s*,?\s*\}", r" \1 ", text)
 
