@@ -17,9 +17,10 @@ from transformers import PreTrainedTokenizerBase
 
 from riskpo_jax.algorithms import quantiles
 from riskpo_jax.config import Config, get
+from riskpo_jax.data.mixture import Mixture
 from riskpo_jax.data.problem import Problem, Source
 from riskpo_jax.data.prompts import PromptEncoder, eos_ids, make_prompt_encoder
-from riskpo_jax.data.sources import make_eval_source
+from riskpo_jax.data.sources import make_eval_sources
 from riskpo_jax.data.tokenizers import load_tokenizer, vocabulary_file
 from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation.evaluator import EvalSet, evaluate
@@ -142,12 +143,12 @@ def load_eval_set(config: Config, policy: Policy) -> tuple[EvalSet | None, int]:
 
     None and 0 when the configuration names no evaluation problems.
     """
-    source = make_eval_source(config)
-    if source is None:
+    sources = make_eval_sources(config)
+    if not sources:
         return None, 0
-    source, skipped = policy.fitting(source)
+    source, skipped = policy.fitting(Mixture(tuple(sources.values())))
     problems = [source[i] for i in range(len(source))]
-    return EvalSet(problems[0].dataset, problems, policy.encode(problems)), skipped
+    return EvalSet("+".join(sources), problems, policy.encode(problems)), skipped
 
 
 def print_skipped(console: Console, config: Config, skipped: int, split: str) -> None:
