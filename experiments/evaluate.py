@@ -30,7 +30,6 @@ from riskpo_jax.evaluation.table import evaluation_tables
 from riskpo_jax.models import lora
 from riskpo_jax.reporting.evaluation_dir import EvaluationDir, ResponseWriter
 from riskpo_jax.reporting.progress import Progress
-from riskpo_jax.rewards.registry import make_grader
 from riskpo_jax.training import setup, weights
 from riskpo_jax.training.checkpoints import Checkpoints
 from riskpo_jax.training.evaluation import evaluation_config, fit_prompts
@@ -80,8 +79,7 @@ def evaluate(console: Console) -> None:
     eval_sets, skipped = setup.load_eval_sets(config, policy)
     if not eval_sets:
         raise UserError("there is nothing to evaluate on: give --datasets or --data.eval_path")
-    rewards = {problem.reward for eval_set in eval_sets for problem in eval_set.problems}
-    with contextlib.closing(make_grader(config.reward, rewards)) as grader:
+    with contextlib.closing(setup.load_grader(config, training=False)) as grader:
         mesh = setup.load_mesh(config, ["eval.batch_size"])
         directory.claim(name, config)
         for dataset, count in skipped.items():

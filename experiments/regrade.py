@@ -13,7 +13,7 @@ from experiments import flags as experiment_flags
 from riskpo_jax.config import Config, from_flat
 from riskpo_jax.config_rules import resolve
 from riskpo_jax.data.problem import Problem, Source
-from riskpo_jax.data.sources import make_eval_sources
+from riskpo_jax.data.sources import make_eval_sources, rewards_named
 from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation.regrade import changes, describe, find_problems, regraded
 from riskpo_jax.evaluation.responses import (
@@ -57,7 +57,7 @@ def regrade_folder(folder: Path, console: Console) -> None:
         name: read_kept(directory, name, source, config.eval.samples)
         for name, source in make_eval_sources(config).items()
     }
-    rewards = {problem.reward for kept in before.values() for problem in kept.problems}
+    rewards = rewards_named(config, training=False)
     with contextlib.closing(make_grader(config.reward, rewards)) as grader:
         after = grade(grader, before, config, console)
     results = [

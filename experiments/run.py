@@ -47,7 +47,6 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
     if config.report.wandb:
         require_wandb()
     policy = setup.load_policy(config)
-    grader = setup.load_grader(config)
     source = make_train_source(config)
     if config.train.stage == "supervised":
         batch, sharded = "train.batch_size", ["train.batch_size"]
@@ -60,14 +59,17 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
         raise UserError(
             f"--{batch}={get(config, batch)} exceeds the {len(source)} training problems: lower it"
         )
-    grader.submit([""], [source[0]]).result()  # does it return outcomes?
     eval_sets, skipped = setup.load_eval_sets(config, policy)
     for name, count in skipped.items():
         setup.print_skipped(console, config, count, name)
-    mesh = setup.load_mesh(config, sharded + ["eval.batch_size"] * bool(eval_sets))
-    directory.claim(config, experiment_flags.as_flagfile(config))
-    for line in what_the_model_sees(policy, source[0]):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    with contextlib.ExitStack() as held:
+        grader = held.enter_context(contextlib.closing(setup.load_grader(config)))
+        grader.submit([""], [source[0]]).result()  # does it return outcomes?
+        mesh = setup.load_mesh(config, sharded + ["eval.batch_size"] * bool(eval_sets))
+        directory.claim(config, experiment_flags.as_flagfile(config))
+        for line in what_the_model_sees(policy, source[0]):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
+        held.pop_all()  # whoever has the run closes the grader
     return Run(
         config=config,
         policy=policy,

@@ -291,8 +291,10 @@ class EvalConfig:
     datasets: tuple[str, ...] = setting(
         (), "Evaluation sets by name (math500, aime24, humaneval, ...) or as in --data.sets."
     )
-    problems: int = setting(
-        100, "Problems of each level of a procedural source, or the first of a file; 0 takes all."
+    problems: int | None = setting(
+        None,
+        "Problems of each level of a procedural source (default 100), or the first of a file or named "
+        "set (default: all).",
     )
     samples: int = setting(32, "Responses to each problem.")
     k: tuple[int, ...] = setting((1, 8, 32), "Report pass@k for these k.")

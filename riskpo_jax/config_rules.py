@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from riskpo_jax.config import AlgorithmConfig, Config, LoraConfig, get, leaves
 from riskpo_jax.errors import UserError
@@ -20,6 +21,7 @@ def resolve(config: Config) -> Config:
     _check_batches(resolved)
     _check_algorithm(resolved)
     _check_sources(resolved)
+    _check_sets(resolved)
     _check_reward(resolved)
     _check_lora(resolved)
     _check_prompts(resolved)
@@ -95,6 +97,8 @@ _NOT_NEGATIVE = (
     "train.weight_decay",
     "train.micro_batch_size",
     "rollout.questions_at_once",
+    "data.max_problem_chars",
+    "data.contamination_ngram",
     "algorithm.omega",
     "algorithm.clip_low",
     "algorithm.clip_high",
@@ -110,7 +114,7 @@ _NOT_NEGATIVE = (
 def _check_ranges(config: Config) -> None:
     texts = [name for name, _, _ in leaves() if isinstance(get(config, name), str)]
     for names, holds, rule in (
-        (_AT_LEAST_ONE, lambda v: v >= 1, "at least 1"),
+        (_AT_LEAST_ONE, lambda v: v is None or v >= 1, "at least 1"),
         (_POSITIVE, lambda v: v > 0, "greater than 0"),
         (_NOT_NEGATIVE, lambda v: v >= 0, "at least 0"),
         (("rollout.top_p", "eval.top_p"), lambda v: 0 < v <= 1, "in (0, 1]"),
@@ -126,10 +130,16 @@ def _check_ranges(config: Config) -> None:
         (("seed",), lambda v: v < 2**32, "less than 2^32"),
         # What else a text holds, run.flags could not give back.
         (texts, _fits_a_flagfile, r"one line with no space at its end (a prompt template has \n)"),
+        (("data.weights",), lambda v: all(0 < w < math.inf for w in v), "numbers greater than 0"),
         (
             ("data.path",),
             lambda v: all(map(_fits_a_list, v)),
             "names of files without comma or quote",
+        ),
+        (
+            ("data.sets", "data.columns", "data.keep_levels", "eval.datasets"),
+            lambda v: all(map(_fits_a_list, v)),
+            "names without comma or quote",
         ),
     ):
         for name in names:
@@ -210,8 +220,13 @@ def _check_sources(config: Config) -> None:
         raise UserError("--data.source=jsonl needs --data.path, one or more files of problems")
     if data.source == "reasoning_gym" and not data.task:
         raise UserError("--data.source=reasoning_gym needs --data.task, such as chain_sum")
+    if data.source == "jsonl" and config.reward.name == "auto":
+        raise UserError(
+            f"--data.path={','.join(data.path)} names no reward: give --reward.name (math, code, or your "
+            "own as package.module:function)"
+        )
     for name in ("countdown", "reasoning_gym"):
-        if config.reward.name == name != data.source:
+        if config.reward.name == name and data.source not in (name, "sets"):
             raise UserError(
                 f"--reward.name={name} grades problems of --data.source={name}, not of "
                 f"--data.source={data.source}: choose another reward"
@@ -220,6 +235,31 @@ def _check_sources(config: Config) -> None:
         raise UserError(
             f"--train.stage=supervised needs problems with solutions: --data.source=countdown, not "
             f"{data.source}"
+        )
+
+
+def _check_sets(config: Config) -> None:
+    data = config.data
+    if data.source == "sets" and not data.sets:
+        raise UserError("--data.source=sets needs --data.sets, such as gsm8k,math")
+    if data.sets and data.source != "sets":
+        raise UserError(
+            f"--data.sets={','.join(data.sets)} contradicts --data.source={data.source}: give "
+            "--data.source=sets"
+        )
+    if data.weights and len(data.weights) != len(data.sets):
+        raise UserError(
+            f"--data.weights={','.join(map(str, data.weights))} must be one for each of the "
+            f"{len(data.sets)} --data.sets"
+        )
+    for flag, texts in (("data.sets", data.sets), ("eval.datasets", config.eval.datasets)):
+        if repeated := [text for text in texts if texts.count(text) > 1]:
+            raise UserError(
+                f"--{flag} names {repeated[0]} twice: use --data.weights to repeat a set"
+            )
+    if data.drop_contaminated and not data.contamination_ngram:
+        raise UserError(
+            "--data.drop_contaminated needs the check that --data.contamination_ngram=0 turns off"
         )
 
 

@@ -71,6 +71,8 @@ def test_every_setting_explains_itself_and_has_a_sound_default(name):
     assert isinstance(field.default, plain)
 
 
+SETS = {"data.source": "sets", "data.sets": ("gsm8k", "math")}
+
 # What the flags are, and a part of the complaint: always the flag's own name, the allowed values
 # or the other side of the contradiction.
 BAD = [
@@ -121,7 +123,27 @@ BAD = [
     ),
     (
         {"data.source": "jsonl", "data.path": ("x.jsonl",)},
+        "--data.path=x.jsonl names no reward: give --reward.name",
+    ),
+    (
+        {"data.source": "jsonl", "data.path": ("x.jsonl",), "reward.name": "countdown"},
         "--reward.name=countdown grades problems of --data.source=countdown, not of",
+    ),
+    ({"data.source": "sets"}, "--data.source=sets needs --data.sets"),
+    ({"data.sets": ("gsm8k",)}, "--data.sets=gsm8k contradicts --data.source=countdown"),
+    (SETS | {"data.weights": (1.0,)}, "--data.weights=1.0 must be one for each of the 2"),
+    ({"data.weights": (1.0,)}, "--data.weights=1.0 must be one for each of the 0"),
+    (SETS | {"data.weights": (1.0, 0.0)}, "--data.weights=(1.0, 0.0) must be numbers greater"),
+    (SETS | {"data.weights": (1.0, float("inf"))}, "--data.weights=(1.0, inf) must be numbers"),
+    (SETS | {"data.weights": (1.0, float("nan"))}, "--data.weights=(1.0, nan) must be numbers"),
+    (SETS | {"data.sets": ("math", "math")}, "--data.sets names math twice"),
+    ({"eval.datasets": ("aime24", "aime24")}, "--eval.datasets names aime24 twice"),
+    ({"eval.datasets": ("aime24", "")}, "--eval.datasets=('aime24', '') must be names"),
+    ({"eval.problems": 0}, "--eval.problems=0 must be at least 1"),
+    ({"data.max_problem_chars": -1}, "--data.max_problem_chars=-1 must be at least 0"),
+    (
+        {"data.drop_contaminated": True, "data.contamination_ngram": 0},
+        "--data.drop_contaminated needs the check that --data.contamination_ngram=0 turns off",
     ),
     (
         {"rollout.group_size": 1, "algorithm.preset": "grpo"},
@@ -204,6 +226,9 @@ def test_a_bad_value_is_refused_in_one_line_that_names_its_flag(values, complain
         {"rollout.group_size": 1},
         {"data.source": "jsonl", "data.path": ("x.jsonl",), "reward.name": "my.module:reward"},
         {"eval.temperature": 0.0},
+        {"eval.problems": 1},
+        SETS | {"data.weights": (0.25, 7.0), "eval.datasets": ("aime24", "jsonl:x.jsonl")},
+        SETS | {"reward.name": "countdown"},  # data.sources, which knows the sets, refuses this
     ],
     ids=str,
 )
@@ -306,6 +331,12 @@ OTHER_CHOICES = {  # where another value needs company to be valid
     "eval.samples": {"eval.samples": 33},
     "data.levels": {"data.levels": ("easy",)},
     "data.path": {"data.path": ("x.jsonl", "y.jsonl")},
+    "data.sets": SETS,
+    "data.weights": SETS | {"data.weights": (1.0, 2.0)},
+    "data.columns": {"data.columns": ("problem=question",)},
+    "data.keep_levels": {"data.keep_levels": ("1", "2")},
+    "eval.datasets": {"eval.datasets": ("aime24", "math500")},
+    "eval.problems": {"eval.problems": 7},
     "data.system_prompt": {"data.system_prompt": "Be brief.", "data.chat_template": "model"},
     "data.thinking": {"data.thinking": False, "data.chat_template": "model"},
     "eval.k": {"eval.k": (1,)},
@@ -314,6 +345,8 @@ OTHER_CHOICES = {  # where another value needs company to be valid
     "lora.path": {"lora.path": "x", "lora.rank": 4},
 }
 ALREADY = {  # company that the run to continue had, too
+    "data.sets": {"data.source": "sets", "data.sets": ("gsm8k",)},
+    "data.weights": SETS,
     "data.thinking": {"data.chat_template": "model"},
     "lora.alpha": {"lora.rank": 4},
     "lora.matrices": {"lora.rank": 4},

@@ -205,6 +205,7 @@ class CountdownSource:
                 "target": target,
                 "solution": str(solution),
             },
+            reward="countdown",
         )
 
 

@@ -14,7 +14,8 @@ from transformers import PreTrainedTokenizerBase
 
 from riskpo_jax.config import DataConfig
 from riskpo_jax.data.chat import Chat, make_chat
-from riskpo_jax.data.problem import Problem, Source, Subset
+from riskpo_jax.data.mixture import select
+from riskpo_jax.data.problem import Problem, Source
 from riskpo_jax.errors import UserError
 from riskpo_jax.types import Prompts
 
@@ -23,26 +24,29 @@ from riskpo_jax.types import Prompts
 class PromptEncoder:
     """How a run writes a problem and turns it into tokens.
 
-    The text is the template filled in, a space and the answer instruction, within `chat` if there is one.
+    The text is the template filled in, a space (unless white space follows anyway) and the answer
+    instruction, within `chat` if there is one.
 
     Attributes:
       max_length: P, tokens of the longest prompt.
       template: for `fill_template`.
-      answer_instruction: taken as it is.
+      answer_instruction: taken as it is; None for each problem's own.
       chat: None leaves the text alone.
     """
 
     tokenizer: PreTrainedTokenizerBase
     max_length: int
     template: str = "{problem}"
-    answer_instruction: str = ""
+    answer_instruction: str | None = None
     chat: Chat | None = None
 
     def text(self, problem: Problem) -> str:
         """The prompt before tokenisation. Raises UserError for a template that does not fit."""
         text = fill_template(self.template, problem)
-        if self.answer_instruction:
-            text = f"{text} {self.answer_instruction}"
+        own = self.answer_instruction is None
+        instruction = problem.instruction if own else self.answer_instruction
+        if instruction:
+            text = f"{text}{'' if instruction[0].isspace() else ' '}{instruction}"
         return self.chat.render(text) if self.chat else text
 
     def ids(self, problem: Problem) -> list[int]:
@@ -96,7 +100,7 @@ class PromptEncoder:
                 "raise --data.max_prompt_length"
             )
         skipped = len(source) - len(kept)
-        return (Subset(source, kept) if skipped else source), skipped
+        return (select(source, kept) if skipped else source), skipped
 
     def _check_length(self, problem: Problem, ids: list[int]) -> None:
         if len(ids) > self.max_length:
@@ -121,11 +125,12 @@ def make_prompt_encoder(
       UserError: the directory has no chat template and one is asked for.
     """
     system_prompt = line_breaks(data.system_prompt)
+    given = data.answer_instruction
     return PromptEncoder(
         tokenizer,
         data.max_prompt_length,
         data.prompt_template,
-        line_breaks(data.answer_instruction),
+        None if given is None else line_breaks(given),
         make_chat(data.chat_template, tokenizer, directory, system_prompt, data.thinking),
     )
 

@@ -74,6 +74,7 @@ class ReasoningGymSource:
             answer=str(entry["answer"]),
             dataset=f"reasoning_gym/{self.task}",
             metadata={"task": self.task, "entry": entry},
+            reward="reasoning_gym",
         )
 
 

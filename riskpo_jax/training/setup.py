@@ -19,7 +19,7 @@ from riskpo_jax.algorithms import quantiles
 from riskpo_jax.config import Config, get
 from riskpo_jax.data.problem import Problem, Source
 from riskpo_jax.data.prompts import PromptEncoder, eos_ids, make_prompt_encoder
-from riskpo_jax.data.sources import make_eval_sources, make_train_source
+from riskpo_jax.data.sources import make_eval_sources, rewards_named
 from riskpo_jax.data.tokenizers import load_tokenizer, vocabulary_file
 from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation.evaluator import EvalSet, Evaluator
@@ -163,10 +163,15 @@ def print_skipped(console: Console, config: Config, skipped: int, split: str) ->
         )
 
 
-def load_grader(config: Config) -> Grader:
-    """What grades the problems of the configuration's sources; close it in the end."""
-    sources = [make_train_source(config), *make_eval_sources(config).values()]
-    return make_grader(config.reward, {source[0].reward for source in sources})
+def load_grader(config: Config, training: bool = True) -> Grader:
+    """What grades the problems of the configuration's sources; close it in the end.
+
+    training: False where only the evaluation sets are used.
+
+    Raises:
+      UserError: as `rewards_named` and `make_grader`.
+    """
+    return make_grader(config.reward, rewards_named(config, training))
 
 
 def load_mesh(config: Config, batches: Sequence[str]) -> Mesh:

@@ -44,6 +44,17 @@ def test_the_answer_instruction_follows_after_a_space():
     assert TOKENIZER.decode(encoder.ids(problem("1+1?"))) == r"Q: 1+1? Use \boxed{}."
 
 
+def test_a_problem_says_how_to_answer_where_the_run_does_not():
+    asked = Problem("1", "1+1?", "2", "sums", instruction="In a box.")
+    code = Problem("2", "Add.", "", "tasks", instruction="\n\nAs code.")
+    assert PromptEncoder(TOKENIZER, 99).text(asked) == "1+1? In a box."
+    assert PromptEncoder(TOKENIZER, 99).text(code) == "Add.\n\nAs code."
+    assert PromptEncoder(TOKENIZER, 99, answer_instruction="").text(asked) == "1+1?"
+    assert PromptEncoder(TOKENIZER, 99, answer_instruction="Be brief.").text(asked) == (
+        "1+1? Be brief."
+    )
+
+
 def test_a_prompt_that_does_not_fit_or_is_empty():
     with pytest.raises(UserError, match="p-abc has 3 tokens, --data.max_prompt_length is 2"):
         PromptEncoder(TOKENIZER, 2).encode([problem("abc")])
