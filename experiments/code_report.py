@@ -38,6 +38,7 @@ _FOLDER = flags.DEFINE_string(
 TAKES = ("reward.workers", "reward.code_timeout_s", "reward.code_memory_mb")
 ATTACK_MEMORY_MB = 192  # less than the programs of a run get, so that bombs burst earlier
 PROGRAMS = 500
+WIDTH = 110  # of the tables, where the output is no wide terminal
 NO_LIBRARY = "ModuleNotFoundError"  # a solution that wants more than the standard library
 REFERENCES: dict[str, tuple[str, Callable[[dict], str]]] = {
     "humaneval": ("task_id", lambda row: row["canonical_solution"]),
@@ -56,7 +57,7 @@ def main() -> None:
     files = {name: path for name, path in files.items() if path.exists()}
     if not files:
         raise UserError(f"--folder={folder} has none of {', '.join(REFERENCES)} (.jsonl)")
-    console = Console()
+    console = Console(width=max(WIDTH, Console().width))
     good = report_attacks(console)
     with contextlib.closing(make_grader(workers, reward)) as grader:
         good &= report_references(console, grader, files)
@@ -76,7 +77,7 @@ def make_grader(workers: int, reward: RewardConfig) -> CodeGrader:
 
 def report_attacks(console: Console) -> bool:
     """Whether every attack ended as it should and left the machine unharmed."""
-    table = Table("attack", "outcome", "ended by", "seconds", "harm", min_width=78)
+    table = Table("attack", "outcome", "ended by", "seconds", "harm")
     good = True
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(scene())
@@ -89,14 +90,10 @@ def report_attacks(console: Console) -> bool:
             harm = place.harm()
             as_it_should = not verdict.outcome.correct and verdict.reason in attack.ends
             good &= as_it_should and not harm
-            ended = verdict.reason if as_it_should else f"[bold red]{verdict.reason}"
-            table.add_row(
-                attack.name,
-                verdict.outcome.kind,
-                ended,
-                f"{verdict.seconds:.2f}",
-                ", ".join(harm) or "none",
-            )
+            ended = verdict.reason if as_it_should else f"{verdict.reason} (!)"
+            seconds = f"{verdict.seconds:.2f}"
+            harmed = ", ".join(harm) or "none"
+            table.add_row(attack.name, verdict.outcome.kind, ended, seconds, harmed)
     console.print(table)
     return good
 
@@ -114,15 +111,16 @@ def report_references(console: Console, grader: CodeGrader, files: dict[str, Pat
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         problems = [Problem(str(row[key]), "", "", name, metadata=row) for row in rows]
         start = time.monotonic()
-        outcomes = grader.submit([solution(row) for row in rows], problems).result()
+        verdicts = grader.explain([solution(row) for row in rows], problems)
         seconds = time.monotonic() - start
         others = {
-            problem.id: unsupported(problem) or outcome.kind
-            for problem, outcome in zip(problems, outcomes, strict=True)
-            if not outcome.correct
+            problem.id: unsupported(problem) or verdict.reason
+            for problem, verdict in zip(problems, verdicts, strict=True)
+            if not verdict.outcome.correct
         }
-        good &= not any(
-            unsupported(problem) is None for problem in problems if problem.id in others
+        good &= all(
+            unsupported(problem) or others.get(problem.id) in (None, NO_LIBRARY)
+            for problem in problems
         )
         table.add_row(
             path.name,
