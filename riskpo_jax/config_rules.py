@@ -231,10 +231,10 @@ def _check_sources(config: Config) -> None:
                 f"--reward.name={name} grades problems of --data.source={name}, not of "
                 f"--data.source={data.source}: choose another reward"
             )
-    if config.train.stage == "supervised" and data.source != "countdown":
+    if config.train.stage == "supervised" and data.source == "reasoning_gym":
         raise UserError(
-            f"--train.stage=supervised needs problems with solutions: --data.source=countdown, not "
-            f"{data.source}"
+            "--train.stage=supervised needs problems with solutions, which those of "
+            "--data.source=reasoning_gym do not have"
         )
 
 

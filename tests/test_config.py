@@ -156,11 +156,11 @@ BAD = [
     (
         {
             "train.stage": "supervised",
-            "data.source": "jsonl",
-            "data.path": ("x.jsonl",),
-            "reward.name": "math",
+            "data.source": "reasoning_gym",
+            "data.task": "chain_sum",
         },
-        "--train.stage=supervised needs problems with solutions: --data.source=countdown",
+        "--train.stage=supervised needs problems with solutions, which those of "
+        "--data.source=reasoning_gym do not have",
     ),
     (
         {"algorithm.preset": "grpo", "algorithm.credit": "expected"},
@@ -175,6 +175,12 @@ BAD = [
         {"algorithm.preset": "rloo", "algorithm.profile": "seeking"},
         "--algorithm.profile=seeking belongs to",
     ),
+    ({"reward.isolate": True}, "--reward.isolate is for a reward of your own"),
+    ({"reward.format_credit": 1.0}, "--reward.format_credit=1.0 must be in [0, 1)"),
+    ({"reward.memory_mb": 64}, "--reward.memory_mb=64 must be at least 128"),
+    ({"reward.timeout_s": 0.0}, "--reward.timeout_s=0.0 must be greater than 0"),
+    ({"reward.code_timeout_s": -1.0}, "--reward.code_timeout_s=-1.0 must be greater than 0"),
+    ({"reward.workers": -1}, "--reward.workers=-1 must be at least 0"),
     ({"data.path": ("a.jsonl", "")}, "--data.path=('a.jsonl', '') must be names of files"),
     ({"data.path": ("a,b.jsonl",)}, "--data.path=('a,b.jsonl',) must be names of files"),
     (
@@ -343,6 +349,7 @@ OTHER_CHOICES = {  # where another value needs company to be valid
     "lora.alpha": {"lora.alpha": 7.0, "lora.rank": 4},
     "lora.matrices": {"lora.matrices": ("q_proj",), "lora.rank": 4},
     "lora.path": {"lora.path": "x", "lora.rank": 4},
+    "reward.isolate": {"reward.isolate": True, "reward.name": "own:reward"},
 }
 ALREADY = {  # company that the run to continue had, too
     "data.sets": {"data.source": "sets", "data.sets": ("gsm8k",)},
@@ -351,6 +358,7 @@ ALREADY = {  # company that the run to continue had, too
     "lora.alpha": {"lora.rank": 4},
     "lora.matrices": {"lora.rank": 4},
     "lora.path": {"lora.rank": 4},
+    "reward.isolate": {"reward.name": "own:reward"},
 }
 
 

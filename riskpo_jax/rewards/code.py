@@ -54,7 +54,8 @@ class CodeGrader:
       score: "all" scores 1 if all tests pass and else 0; "fraction" the fraction of tests passed. Only
         a program that passes all is correct either way.
       workers: programs that run at the same time.
-      timeout_s: seconds for all tests of one program; for one pair of input and output.
+      timeout_s: seconds of computing for all tests of one program, or for one pair of input and output;
+        twice as many may pass.
       memory_mb: MiB of one program with all its processes.
       unsafe: where bubblewrap is missing or does not work, run programs without it, if with limits.
 
@@ -66,7 +67,6 @@ class CodeGrader:
         self, *, score: str, workers: int, timeout_s: float, memory_mb: int, unsafe: bool = False
     ):
         self._fraction = score == "fraction"
-        self._timeout_s = timeout_s
         self._limits = Limits(seconds=timeout_s, memory_mb=memory_mb)
         self._runtime = find_runtime(anyone=os.getuid() == 0)
         self._pool = self._started(workers, unsafe)
@@ -143,7 +143,7 @@ class CodeGrader:
         job = {"text": text, "fenced": fenced, "suite": asdict(suite), "fraction": self._fraction}
         start = time.monotonic()
         try:
-            result = pool.ask(job, self._timeout_s * max(1, len(suite.pairs)) + GRACE_S)
+            result = pool.ask(job, self._limits.wall_seconds * max(1, len(suite.pairs)) + GRACE_S)
         except TimeoutError:
             result = {"kind": Kind.TIMEOUT, "reason": "the tests hang"}
         except (OSError, wire.WireError) as error:

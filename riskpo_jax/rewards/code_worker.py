@@ -52,7 +52,7 @@ def main(setup: str) -> None:
     with os.fdopen(requests, "rb") as jobs, os.fdopen(replies, "wb") as results:
         while header := jobs.read(4):
             job = wire.unpack(jobs.read(int.from_bytes(header, "big")))
-            results.write(wire.pack(grade(job, start, limits.seconds)))
+            results.write(wire.pack(grade(job, start, limits.wall_seconds)))
             results.flush()
 
 

@@ -82,6 +82,9 @@ def _pair(line: str, place: str) -> Pair:
         label = row["correct"]
         if not isinstance(label, bool):
             raise ValueError("correct must be true or false")
+        for name in ("gold", "response", "category"):
+            if not isinstance(row[name], str):
+                raise ValueError(f"{name} must be a text")
         dataset = row.get("dataset") or re.sub(r"[-_/]\d.*$", "", str(row["id"]))
         metadata = row.get("metadata") or {}
         problem = Problem(str(row["id"]), "", row["gold"], dataset, metadata=metadata)

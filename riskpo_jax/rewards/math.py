@@ -17,7 +17,7 @@ from functools import lru_cache
 from riskpo_jax.data.problem import Problem
 from riskpo_jax.rewards import math_units
 from riskpo_jax.rewards.extraction import last_boxed, last_hashes
-from riskpo_jax.rewards.math_answer import Node, Quantity, readings
+from riskpo_jax.rewards.math_answer import Node, Quantity, parse, readings
 from riskpo_jax.rewards.math_compare import EXACT, Tolerance, same
 from riskpo_jax.rewards.math_numeric import TooLarge
 from riskpo_jax.rewards.math_text import braces_too_deep, clean, normalise
@@ -117,7 +117,10 @@ def _equals_one_of(extracted: str, golds: tuple[str, ...], unit: str, tolerance:
 
 @lru_cache(maxsize=65_536)
 def _gold_readings(gold: str, unit: str) -> list[Node]:
-    nodes = [_as_expression(node) for node in readings(clean(gold))]
+    text = clean(gold)
+    # Between brackets a reference's comma separates: (100,101) is a pair.
+    bracketed = text.startswith(("(", "[", r"\{"))
+    nodes = [_as_expression(node) for node in ([parse(text)] if bracketed else readings(text))]
     if not unit:
         return nodes
     named = math_units.parse_unit(_unit_name(unit))

@@ -19,7 +19,7 @@ import mpmath
 import sympy
 from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
 
-from riskpo_jax.rewards.math_text import braces_too_deep
+from riskpo_jax.rewards.math_text import braces_too_deep, tokens
 
 MAX_DEPTH = 24  # of braces and brackets
 _DIGITS = 50
@@ -30,7 +30,10 @@ _REFUSED = re.compile(
     r"\\(?:sum|prod|i*int|oint|lim|limsup|liminf|bigcup|bigcap|coprod|max|min|sup|inf|gcd|lcm|det)"
     r"(?![A-Za-z])|\\d?dots|\\ldots|\\cdots|\.\.\."
 )
-_DIGIT_GAP = re.compile(r"\d\s+\.?\d")
+# What the parser takes for something else than it says: 5 6, 5_y, 5', 3.4.5, 5--6, 5[6], 5%6.
+_MISREAD = re.compile(
+    r"\d\s+\.?\d|(?<![\w}])\d+\s*_|\d\s*'|\d\.\d*\.|--|[\":]|\d\s*\[|\\\{|%\s*[\w\\(]"
+)
 _NUMBER = re.compile(
     r"(?P<sign>[+-]?)(?:"
     r"(?P<whole>\d{1,400})? ?\\frac\{(?P<top>-?\d{1,400})\}\{(?P<bottom>-?\d{1,400})\}"
@@ -92,7 +95,7 @@ def read(text: str) -> sympy.Basic:
     if braces_too_deep(text, MAX_DEPTH):
         raise TooLarge("nested too deep")
     text = prepared(text)
-    if not text or _REFUSED.search(text) or _DIGIT_GAP.search(text):
+    if not text or _REFUSED.search(text) or _MISREAD.search(text) or _loose_group(text):
         raise Unreadable(text)
     try:
         expression = latex2sympy(
@@ -229,6 +232,30 @@ def prepared(text: str) -> str:
     for pattern, replacement in _REPAIRS:
         text = pattern.sub(replacement, text)
     return text.strip()
+
+
+def _loose_group(text: str) -> bool:
+    r"""Whether braces that are no argument follow a digit or bracket: 5{6} is typeset as 56."""
+    pending, outer, previous = 0, [], ""
+    for position, _, token in tokens(text):
+        if token == " ":
+            continue
+        if token == "{":
+            loose = not pending and (previous.isdigit() or previous in ("}", ")"))
+            if loose and text[position + 1 :].lstrip()[:1].isdigit():
+                return True
+            outer.append(max(0, pending - 1))
+            pending = 0
+        elif token == "}":
+            pending = outer.pop() if outer else 0
+        elif token in (r"\frac", r"\binom"):
+            pending = 2
+        elif token in "^_" or (token.startswith("\\") and token[1:].isalpha()):
+            pending = 1
+        elif not (previous == r"\sqrt" or token in "[]"):
+            pending = max(0, pending - 1)
+        previous = token
+    return False
 
 
 _WORDS = "arcsin|arccos|arctan|arccot|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp"

@@ -35,7 +35,11 @@ _INSTALL = "install it (apt-get install bubblewrap)"
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one program with all its processes."""
+    """Of one program with all its processes.
+
+    `seconds` are of computing; twice as many may pass, so that a busy machine does not make a right
+    program wrong.
+    """
 
     seconds: float = 6.0
     memory_mb: int = 512
@@ -44,6 +48,10 @@ class Limits:
     disk_mb: int = 16
     files: int = 2000
     output_mb: int = 4  # of stdout, of stderr, and of one value returned
+
+    @property
+    def wall_seconds(self) -> float:
+        return 2 * self.seconds
 
     def rlimits(self, sandboxed: bool) -> dict[str, int]:
         """What the kernel enforces in each process, by the name in Python's `resource`.

@@ -19,7 +19,6 @@ def main(argv=sys.argv):
     os.environ.clear()
     for name, value in json.loads(argv[3]).items():
         resource.setrlimit(getattr(resource, name), (value, value))
-    os.nice(10)
     _send(replies, ["ready"])
     message = _receive(requests)
     if message[1] == "main":

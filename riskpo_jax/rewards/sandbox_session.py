@@ -99,6 +99,7 @@ class Session:
             memory_bytes=self._limits.memory_mb << 20,
             processes=self._limits.processes,
             files=self._limits.files,
+            cpu_s=self._limits.seconds,
             folder=lambda: f"/proc/{self._inside}/root{WORK}" if self._inside else None,
             kill=self._kill,
             deadline=time.monotonic() + START_S,
@@ -116,7 +117,7 @@ class Session:
         if bubblewrap is not None:
             self._inside = json.loads(os.read(self._info, 1024))["child-pid"]
             self._init = os.pidfd_open(self._inside)
-        self._watched.deadline = time.monotonic() + self._limits.seconds
+        self._watched.deadline = time.monotonic() + self._limits.wall_seconds
 
     def ask(self, operation: str, *content: Any) -> Any:
         """Have the guest do something: JSON-ready in, JSON-ready out.

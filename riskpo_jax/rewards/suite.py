@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -148,10 +149,9 @@ def stored_names(source: str) -> set[str]:
 def test_globals(suite: Suite) -> dict[str, Any]:
     """Names that the trusted side offers to tests."""
     modules = {name: importlib.import_module(name) for name in MODULES}
-    starred = {
-        name: getattr(importlib.import_module(home), name) for name, home in _homes().items()
-    }
-    return {"__name__": "tests", **(starred if suite.imported else {}), **modules}
+    homes = _homes() if suite.imported else {}
+    starred = {name: getattr(sys.modules[home], name) for name, home in homes.items()}
+    return {"__name__": "tests", **starred, **modules}
 
 
 def imports_for(program: str) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 PERIOD_S = 0.02
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def tree(pid: int) -> list[int]:
@@ -50,6 +51,15 @@ def proportional_bytes(pids: list[int]) -> int:
     return total
 
 
+def cpu_seconds(pids: list[int]) -> float:
+    """Time that processes computed, and those of their children that are gone."""
+    ticks = 0
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+            ticks += sum(map(int, file.read().rpartition(b")")[2].split()[11:15]))
+    return ticks / _TICKS
+
+
 def disk_use(folder: str) -> tuple[int, int]:
     """Bytes and files of the file system at `folder`; zeros when it cannot be seen."""
     try:
@@ -68,6 +78,7 @@ class Watched:
     memory_bytes: int
     processes: int
     files: int
+    cpu_s: float
     folder: Callable[[], str | None]  # the writable folder as the host sees it
     kill: Callable[[str], None]  # takes the reason
     deadline: float = float("inf")  # on time.monotonic()
@@ -106,6 +117,8 @@ def violation(watched: Watched) -> str | None:
     pids = tree(watched.pid)
     if len(pids) > watched.processes + 2:  # bubblewrap's own two
         return "processes"
+    if cpu_seconds(pids) > watched.cpu_s:
+        return "time"
     folder = watched.folder()
     disk, files = disk_use(folder) if folder else (0, 0)
     if files > watched.files:

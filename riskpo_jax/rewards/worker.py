@@ -20,9 +20,9 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from riskpo_jax.errors import UserError
+from riskpo_jax.rewards.functions import get_reward
 from riskpo_jax.rewards.guard import grade_one
 from riskpo_jax.rewards.outcome import Kind, Outcome, Reward
-from riskpo_jax.rewards.functions import get_reward
 
 MAX_ANSWER_CHARS = 4096  # of a reply; a reward may call a whole response the answer
 _LENGTH = struct.Struct("!Q")

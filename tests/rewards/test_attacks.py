@@ -10,7 +10,7 @@ import pytest
 from riskpo_jax.data.problem import Problem
 from riskpo_jax.errors import UserError
 from riskpo_jax.rewards.attacks import ATTACKS
-from riskpo_jax.rewards.attacks.scene import attacked, left_over, scene
+from riskpo_jax.rewards.attacks.scene import PATIENT_S, SHORT_S, attacked, left_over, scene
 from riskpo_jax.rewards.code import CodeGrader
 from riskpo_jax.rewards.outcome import Kind
 from riskpo_jax.rewards.watchdog import tree
@@ -23,11 +23,13 @@ UNGUARDED = [attack for attack in ATTACKS if attack.works_unguarded]
 def verdicts():
     """All attacks at once, as a batch of a run would have them; the harm done in words."""
     try:
-        CodeGrader(timeout_s=1.0, **LIMITS).close()
+        graders = [CodeGrader(timeout_s=seconds, **LIMITS) for seconds in (PATIENT_S, SHORT_S)]
     except UserError as error:
         pytest.skip(f"NO ATTACK WAS TRIED: {error}")
     with scene() as place:
-        found = attacked(lambda seconds: CodeGrader(timeout_s=seconds, **LIMITS), place, ATTACKS)
+        found = attacked(*graders, place, ATTACKS)
+        for grader in graders:
+            grader.close()
         return found | {"harm": place.harm() + _left_processes()}
 
 
@@ -62,11 +64,14 @@ def unguarded(verdicts):
     """The same programs where there is no bubblewrap and the user wants to go on."""
     with pytest.MonkeyPatch.context() as patch, scene() as place:
         patch.setenv("PATH", "")
-        return attacked(_unguarded_grader, place, UNGUARDED) | {"harm": place.harm()}
+        grader = _unguarded_grader()
+        found = attacked(grader, grader, place, UNGUARDED)
+        grader.close()
+        return found | {"harm": place.harm()}
 
 
-def _unguarded_grader(seconds):
-    return CodeGrader(timeout_s=seconds, unsafe=True, **LIMITS)
+def _unguarded_grader():
+    return CodeGrader(timeout_s=PATIENT_S, unsafe=True, **LIMITS)
 
 
 @pytest.mark.parametrize("attack", UNGUARDED, ids=lambda attack: attack.name)
@@ -82,7 +87,7 @@ def test_harm_is_seen_where_there_is_some(unguarded):
 def test_an_orphan_is_found_without_a_sandbox(verdicts, monkeypatch):
     monkeypatch.setenv("PATH", "")
     [daemon] = [attack for attack in ATTACKS if attack.name == "double_forked_daemon"]
-    grader = _unguarded_grader(2.0)
+    grader = _unguarded_grader()
     problem = Problem("1", "", "", "d", metadata={"test_list": [daemon.tests]})
     assert not grader.submit([f"```python\n{daemon.program}```"], [problem]).result()[0].correct
     workers = [pid for pid in tree(os.getpid()) if _runs_worker(pid)]

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from riskpo_jax.rewards.extraction import last_boxed, last_line, last_tagged
+from riskpo_jax.rewards.extraction import last_boxed, last_hashes, last_line, last_tagged
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,18 @@ def test_last_tagged():
 def test_last_line():
     assert last_line("a\n b \n\n  ") == "b"
     assert last_line(" \n") is None
+
+
+@pytest.mark.parametrize(
+    ("response", "content"),
+    [
+        ("a\n#### 18 \nb", "18"),
+        ("#### 1\n#### 2", "2"),
+        ("####3", "3"),
+        ("### 3", None),
+        ("####\n3", None),
+        ("", None),
+    ],
+)
+def test_last_hashes(response, content):
+    assert last_hashes(response) == content

@@ -119,8 +119,8 @@ def test_nothing_of_the_parent_is_in_a_worker(monkeypatch):
 @pytest.mark.parametrize("path", ["misbehaving:modules", "riskpo_jax.rewards.math:math_reward"])
 def test_a_worker_does_not_import_jax(path):
     code = (
-        "import sys, runpy; from riskpo_jax.rewards import worker, registry; "
-        f"registry.get_reward({path!r}); print([m for m in ('jax', 'flax', 'torch') if m in sys.modules])"
+        "import sys, runpy; from riskpo_jax.rewards import worker, functions; "
+        f"functions.get_reward({path!r}); print([m for m in ('jax', 'flax', 'torch') if m in sys.modules])"
     )
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])])}
     out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)

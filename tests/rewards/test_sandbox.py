@@ -122,7 +122,7 @@ def family():
 
 
 def watched(pid, **limits):
-    generous = {"memory_bytes": 1 << 40, "processes": 100, "files": 10**9}
+    generous = {"memory_bytes": 1 << 40, "processes": 100, "files": 10**9, "cpu_s": 1e9}
     return watchdog.Watched(pid, **generous | limits, folder=lambda: None, kill=print)
 
 
@@ -138,6 +138,7 @@ def test_violations_are_named(family, tmp_path):
     assert watchdog.violation(watched(family.pid, memory_bytes=100 << 20)) is None
     assert watchdog.violation(watched(family.pid, memory_bytes=30 << 20)) == "memory"
     assert watchdog.violation(watched(family.pid, processes=0)) == "processes"
+    assert watchdog.violation(watched(family.pid, cpu_s=0)) == "time"
     late = watched(family.pid)
     late.deadline = time.monotonic() - 1
     assert watchdog.violation(late) == "time"
@@ -146,7 +147,24 @@ def test_violations_are_named(family, tmp_path):
     assert watchdog.violation(full) == "files"
 
 
+def test_time_of_children_counts_when_they_are_gone():
+    program = (
+        "import os, time\n"
+        "if os.fork() == 0:\n"
+        "    while time.process_time() < 0.3: pass\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+        "print(flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        assert 0.25 < watchdog.cpu_seconds(watchdog.tree(process.pid)) < 3
+        process.kill()
+
+
 def test_what_is_gone_takes_nothing():
     assert watchdog.tree(2**22 + 1) == [2**22 + 1]
     assert watchdog.resident_bytes([2**22 + 1]) == watchdog.proportional_bytes([2**22 + 1]) == 0
+    assert watchdog.cpu_seconds([2**22 + 1]) == 0
     assert watchdog.disk_use("/nowhere") == (0, 0)

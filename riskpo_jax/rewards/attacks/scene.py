@@ -9,7 +9,7 @@ import secrets
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from riskpo_jax.rewards.attacks.attack import Attack
 from riskpo_jax.rewards.code import CodeGrader, Verdict
 from riskpo_jax.rewards.sandbox import NOBODY
 
-SHORT_S, PATIENT_S = 2.0, 30.0
+SHORT_S, PATIENT_S = 1.0, 30.0
 _BAIT_VARIABLE = "RISKPO_BAIT"
 _GUEST = b"RLIMIT_NOFILE"  # stands among the arguments of every sandbox, and of nothing else
 
@@ -135,20 +135,20 @@ def _listening(family: int, address: object) -> Iterator[socket.socket]:
 
 
 def attacked(
-    make_grader: Callable[[float], CodeGrader], place: Scene, attacks: Sequence[Attack]
+    patient: CodeGrader, short: CodeGrader, place: Scene, attacks: Sequence[Attack]
 ) -> dict[str, Verdict]:
-    """What graders say about attacks, by name. `make_grader` takes the seconds that a program has.
+    """What graders say about attacks, by name.
 
-    Attacks that only time should stop get a short one; the others should meet their own limit before.
+    Attacks that only time can stop are for the one that gives SHORT_S to a program; the others should
+    meet a limit of their own before PATIENT_S are over.
     """
     verdicts: dict[str, Verdict] = {}
-    for is_timed, seconds in ((False, PATIENT_S), (True, SHORT_S)):
+    for grader, is_timed in ((patient, False), (short, True)):
         chosen = [attack for attack in attacks if ("time" in attack.ends) is is_timed]
-        with contextlib.closing(make_grader(seconds)) as grader:
-            found = grader.explain(
-                [f"```python\n{place.program(attack)}\n```" for attack in chosen],
-                [_problem(attack) for attack in chosen],
-            )
+        found = grader.explain(
+            [f"```python\n{place.program(attack)}\n```" for attack in chosen],
+            [_problem(attack) for attack in chosen],
+        )
         verdicts |= {attack.name: verdict for attack, verdict in zip(chosen, found, strict=True)}
     return verdicts
 
