@@ -1,4 +1,4 @@
-"""Where a run begins: which weights are read, and which are not because nothing would use them."""
+"""Where a run begins: which weights are read, and which are not; and its evaluation sets on the way."""
 
 from types import SimpleNamespace
 
@@ -6,12 +6,14 @@ import jax
 import numpy as np
 import pytest
 
+from riskpo_jax.evaluation import store
+from riskpo_jax.evaluation.result import EvalResult
 from riskpo_jax.models import lora
 from riskpo_jax.models.lora import Lora
 from riskpo_jax.sharding import make_mesh
-from riskpo_jax.training import weights
+from riskpo_jax.training import setup, weights
 from riskpo_jax.training.checkpoints import Checkpoints
-from riskpo_jax.training.loop import begin
+from riskpo_jax.training.loop import begin, evaluate_if_due, mean_pass_at_1
 from riskpo_jax.training.setup import make_optimizer
 
 
@@ -86,3 +88,67 @@ def test_the_reference_outlives_the_donated_state(start):
     expected = jax.device_get(state.params)
     jax.jit(lambda s: jax.tree.map(lambda x: x + 1, s), donate_argnums=0)(state)
     assert_equal(reference, expected)
+
+
+def evaluated(dataset, solved, step=4, samples=2):
+    """`solved` lists how many samples of each problem are correct."""
+    correct_PxS = np.arange(samples) < np.array(solved)[:, None]
+    return EvalResult(
+        dataset=dataset,
+        step=step,
+        problem_ids=[f"{dataset}-{p}" for p in range(len(solved))],
+        levels=[""] * len(solved),
+        correct_PxS=correct_PxS,
+        answers=[["1"] * samples] * len(solved),
+        outcomes=[["correct" if c else "wrong" for c in row] for row in correct_PxS],
+        lengths_PxS=np.ones(correct_PxS.shape, int),
+        truncated_PxS=np.zeros(correct_PxS.shape, bool),
+        entropy_PxS=np.ones(correct_PxS.shape),
+    )
+
+
+@pytest.fixture
+def run_with_sets(make_config, monkeypatch, tmp_path):
+    """A run with two sets -> (run, files, progress, the sets that were sampled, the rows written)."""
+    results = {"b": evaluated("b", [2, 2, 0, 0]), "a/x": evaluated("a/x", [1])}
+    sampled, rows = [], []
+
+    class Evaluator:
+        def evaluate(self, params, eval_set, step):
+            sampled.append(eval_set.name)
+            return results[eval_set.name]
+
+    monkeypatch.setattr(setup, "make_evaluator", lambda *_: Evaluator())
+    run = SimpleNamespace(
+        config=make_config(eval__every=4, train__steps=8),
+        directory=SimpleNamespace(evaluations=tmp_path),
+        eval_sets=[SimpleNamespace(name=name, problems=[0]) for name in results],
+        policy=None,
+        sampler=None,
+        grader=None,
+    )
+    writer = SimpleNamespace(write=lambda step, row: rows.append((step, row)))
+    files = SimpleNamespace(evals=writer, curves=SimpleNamespace(write=lambda *_: None))
+    return run, files, SimpleNamespace(print=lambda _: None), sampled, rows
+
+
+def test_every_set_is_evaluated_once_and_recorded(run_with_sets, tmp_path):
+    run, files, progress, sampled, rows = run_with_sets
+    state = SimpleNamespace(params={}, key=None)
+    assert evaluate_if_due(run, {}, state, 3, files, progress) == [] and not rows
+    results = evaluate_if_due(run, {}, state, 4, files, progress)
+    assert sampled == ["b", "a/x"] == [result.dataset for result in results]
+    assert [(step, row["dataset"]) for step, row in rows] == [(4, "b/all"), (4, "a/x/all")]
+    assert mean_pass_at_1(results) == 0.5  # of 0.5 and 0.5: a set of 4 problems and one of 1
+
+    # A run that was killed between the two reads the first back and samples the second.
+    store.path_of(tmp_path, 4, "a/x").unlink()
+    again = evaluate_if_due(run, {}, state, 4, files, progress)
+    assert sampled == ["b", "a/x", "a/x"] and [row for _, row in rows[2:]] == [
+        row for _, row in rows[:2]
+    ]
+    assert mean_pass_at_1(again) == 0.5
+
+
+def test_every_set_counts_the_same_for_the_best_checkpoint():
+    assert mean_pass_at_1([evaluated("a", [2] * 9), evaluated("b", [0])]) == 0.5
