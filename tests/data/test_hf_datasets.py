@@ -71,6 +71,10 @@ class TestInstalled:
             HubSource("openai/gsm8k", "main", "train")
         assert "\n" not in str(caught.value)
 
+    def test_an_absent_file_is_not_looked_for_on_the_hub(self):
+        with pytest.raises(UserError, match="datasets:absent/x.parquet: there is no such file"):
+            HubSource("absent/x.parquet", None, "train")
+
     def test_a_row_without_a_field_is_named(self, tmp_path):
         with pytest.raises(UserError, match="sums, row 0: the field 'problem' is missing"):
             HubSource(str(self.write(tmp_path, "jsonl")), None, "train")
