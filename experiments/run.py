@@ -13,8 +13,10 @@ from rich.table import Table
 from experiments import flags as experiment_flags
 from experiments.preview import what_the_model_sees
 from riskpo_jax.config import Config, get
+from riskpo_jax.data.contamination import without_overlaps
 from riskpo_jax.data.loader import Loader
-from riskpo_jax.data.sources import make_train_source
+from riskpo_jax.data.problem import Source
+from riskpo_jax.data.sources import contamination, make_train_source
 from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation import store
 from riskpo_jax.evaluation.table import comparison_table, evaluation_tables
@@ -47,7 +49,7 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
     if config.report.wandb:
         require_wandb()
     policy = setup.load_policy(config)
-    source = make_train_source(config)
+    source = checked_for_contamination(console, config, make_train_source(config))
     if config.train.stage == "supervised":
         batch, sharded = "train.batch_size", ["train.batch_size"]
         check_solutions(policy, source)
@@ -81,6 +83,25 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
         directory=directory,
         console=console,
     )
+
+
+def checked_for_contamination(console: Console, config: Config, source: Source) -> Source:
+    """Says what training shares with evaluation; without it where --data.drop_contaminated."""
+    overlaps = contamination(config, source)
+    if overlaps is None:
+        return source
+    lines = [str(overlap) for overlap in overlaps]
+    if not overlaps:
+        n = config.data.contamination_ngram
+        lines = [
+            f"contamination: no training problem shares {n} words in a row with an evaluation problem"
+        ]
+    if overlaps and config.data.drop_contaminated:
+        before, source = len(source), without_overlaps(source, overlaps)
+        lines.append(f"--data.drop_contaminated left out {before - len(source)} training problems")
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    return source
 
 
 def report(run: Run) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from riskpo_jax.config import Config
+from riskpo_jax.data.contamination import Overlap, find_overlaps
 from riskpo_jax.data.countdown import CountdownSource
 from riskpo_jax.data.filters import keep
 from riskpo_jax.data.hf_datasets import HubSource
@@ -40,16 +42,18 @@ def make_train_source(config: Config) -> Source:
     return keep(source, data.keep_levels, data.max_problem_chars)
 
 
-def make_eval_sources(config: Config) -> dict[str, Source]:
+def make_eval_sources(config: Config, drawn: bool = True) -> dict[str, Source]:
     """Evaluation problems by the name of their set, disjoint from the training ones where we draw both.
 
     Those of `--eval.datasets` and `--data.eval_path`, or else of the procedural source that training
     has. Empty when there are none. `--eval.problems` are the first of a file, or drawn a level.
+    drawn: False leaves procedural sets out.
 
     Raises:
       UserError: as `make_train_source`, and for two sets of one name.
     """
-    sources = [_eval_source(spec, config) for spec in eval_specs(config)]
+    specs = [spec for spec in eval_specs(config) if drawn or spec.kind not in PROCEDURAL]
+    sources = [_eval_source(spec, config) for spec in specs]
     if config.data.eval_path:
         columns = parse_columns(config.data.columns)
         sources.append(_first(JsonlSource(config.data.eval_path, columns=columns), config))
@@ -59,6 +63,22 @@ def make_eval_sources(config: Config) -> dict[str, Source]:
             raise UserError(f"two evaluation sets are called {name}: leave out or rename one")
         named[name] = source
     return named
+
+
+def contamination(config: Config, train: Source) -> list[Overlap] | None:
+    """What `train`, made of this configuration, shares with the evaluation sets (see `find_overlaps`).
+
+    None where there is nothing to compare: the check is off, nothing is evaluated, or all is drawn.
+    """
+    specs = train_specs(config)
+    if not config.data.contamination_ngram or (specs and all(s.kind in PROCEDURAL for s in specs)):
+        return None
+    # Whole sets, whatever part of them the run looks at.
+    whole = dataclasses.replace(config, eval=dataclasses.replace(config.eval, problems=None))
+    evaluations = make_eval_sources(whole, drawn=False)
+    return (
+        find_overlaps(train, evaluations, config.data.contamination_ngram) if evaluations else None
+    )
 
 
 def rewards_named(config: Config, training: bool = True) -> set[str]:
