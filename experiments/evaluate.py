@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from experiments.preview import what_the_model_sees
 from experiments.regrade import regrade_folder
 from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation.evaluator import EvalSet, Evaluator
-from riskpo_jax.evaluation.responses import Response, responses_by_problem, rows_of
+from riskpo_jax.evaluation.responses import Response, lines_of, responses_by_problem
 from riskpo_jax.evaluation.result import EvalResult
 from riskpo_jax.evaluation.table import evaluation_tables
 from riskpo_jax.models import lora
@@ -48,7 +49,7 @@ _REGRADE = flags.DEFINE_string(
 for _short in ("datasets", "samples", "k"):
     flags.DEFINE_alias(_short, f"eval.{_short}")
 
-PROGRESS_FIELDS = (("set", "dataset", "s"), ("responses/s", "responses_per_s", ".1f"))
+FIELDS = (("set", "dataset", "s"), ("responses/s", "responses_per_s", ".1f"))
 
 
 def main() -> None:
@@ -89,7 +90,8 @@ def evaluate(console: Console) -> None:
         key_data = jax.random.key_data(jax.random.key(config.seed))
         sampler = setup.make_sampler(config, policy, mesh)
         evaluator = setup.make_evaluator(policy, sampler, grader, key_data)
-        results = complete(directory, evaluator, eval_sets, source, policy, mesh, console)
+        load = partial(load_params, source, policy, mesh)
+        results = complete(directory, evaluator, eval_sets, load, source.step or 0, console)
     rows = [row for result in results for row in result.summary(config.eval.k)]
     directory.write(name, config, rows)
     for table in evaluation_tables(results, config.eval.k, console.width):
@@ -136,38 +138,49 @@ def complete(
     directory: EvaluationDir,
     evaluator: Evaluator,
     eval_sets: Sequence[EvalSet],
-    source: Source,
-    policy: setup.Policy,
-    mesh: Mesh,
+    load: Callable[[], Any],
+    step: int,
     console: Console,
 ) -> list[EvalResult]:
-    """Evaluates what is not in the folder yet; the weights are read only if something is missing."""
-    S, size = evaluator.samples, evaluator.batch_size
-    with contextlib.ExitStack() as files:
-        writers = []
-        for eval_set in eval_sets:
-            file, total = directory.responses(eval_set.name), len(eval_set.problems) * S
-            writer = ResponseWriter(file, size * S, total)
-            writers.append(files.enter_context(contextlib.closing(writer)))
-        kept = [kept_responses(w, s, S) for w, s in zip(writers, eval_sets, strict=True)]
-        total, done = sum(len(s.problems) for s in eval_sets), sum(map(len, kept))
-        if done:
-            console.print(f"{done} of {total} problems are done already", highlight=False)
-        params = load_params(source, policy, mesh) if done < total else None
-        shown = {"fields": PROGRESS_FIELDS, "plain_fields": PROGRESS_FIELDS, "interval": 1}
-        results, began, already = [], time.perf_counter(), done
-        with Progress(total, done, console=console, unit="problems", **shown) as progress:
+    """Evaluates what is not in the folder yet; the weights are loaded only if something is missing."""
+    with contextlib.ExitStack() as opened:
+        writers = [
+            opened.enter_context(contextlib.closing(open_responses(directory, evaluator, s)))
+            for s in eval_sets
+        ]
+        kept = [
+            kept_responses(writer, eval_set, evaluator.samples)
+            for writer, eval_set in zip(writers, eval_sets, strict=True)
+        ]
+        total, already = sum(len(s.problems) for s in eval_sets), sum(map(len, kept))
+        if already:
+            console.print(f"{already} of {total} problems are done already", highlight=False)
+        params = load() if already < total else None
+        done, began = already, time.perf_counter()
+        shown = {"unit": "problems", "fields": FIELDS, "plain_fields": FIELDS, "interval": 1}
+        with Progress(total, already, console=console, **shown) as progress:
             for writer, eval_set, responses in zip(writers, eval_sets, kept, strict=True):
                 for batch in evaluator.batches(params, eval_set, len(responses)):
-                    problems = eval_set.problems[len(responses) :]
-                    for problem, group in zip(problems, batch, strict=False):
-                        writer.append(rows_of(problem, group))
+                    problems = eval_set.problems[len(responses) : len(responses) + len(batch)]
+                    writer.append(lines_of(problems, batch))
                     responses += batch
                     done += len(batch)
-                    rate = (done - already) * S / (time.perf_counter() - began)
+                    rate = (done - already) * evaluator.samples / (time.perf_counter() - began)
                     progress.update(done, {"dataset": eval_set.name, "responses_per_s": rate})
-                results.append(evaluator.result(eval_set, responses, source.step or 0))
-    return results
+    pairs = zip(eval_sets, kept, strict=True)
+    return [evaluator.result(eval_set, responses, step) for eval_set, responses in pairs]
+
+
+def open_responses(
+    directory: EvaluationDir, evaluator: Evaluator, eval_set: EvalSet
+) -> ResponseWriter:
+    """The file of a set, cut back to whole batches."""
+    samples = evaluator.samples
+    return ResponseWriter(
+        directory.responses(eval_set.name),
+        batch=evaluator.batch_size * samples,
+        total=len(eval_set.problems) * samples,
+    )
 
 
 def kept_responses(writer: ResponseWriter, eval_set: EvalSet, samples: int) -> list[list[Response]]:

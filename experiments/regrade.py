@@ -19,9 +19,9 @@ from riskpo_jax.evaluation.regrade import changes, describe, find_problems, regr
 from riskpo_jax.evaluation.responses import (
     Response,
     is_plain,
+    lines_of,
     responses_by_problem,
     result_of,
-    rows_of,
 )
 from riskpo_jax.evaluation.table import evaluation_tables
 from riskpo_jax.reporting.evaluation_dir import MODEL, EvaluationDir
@@ -65,7 +65,8 @@ def regrade_folder(folder: Path, console: Console) -> None:
         for name, kept in before.items()
     ]
     rows = [row for result in results for row in result.summary(config.eval.k)]
-    directory.write(model, config, rows, {name: lines(before[name], after[name]) for name in after})
+    lines = {name: lines_of(kept.problems, after[name]) for name, kept in before.items()}
+    directory.write(model, config, rows, lines)
     for table in evaluation_tables(results, config.eval.k, console.width):
         console.print(table)
     for name, kept in before.items():
@@ -115,9 +116,3 @@ def grade(
                 progress.update(done, {"dataset": name})
             refuse_all_errors([[r.outcome for r in group] for group in after[name]])
     return after
-
-
-def lines(kept: Kept, after: Sequence[Sequence[Response]]) -> list[dict]:
-    """The JSON lines of a set, in the order they had."""
-    pairs = zip(kept.problems, after, strict=True)
-    return [row for problem, group in pairs for row in rows_of(problem, group)]

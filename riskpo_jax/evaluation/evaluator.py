@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,8 +38,9 @@ class Evaluator:
     Attributes:
       samples: S, responses to every problem.
       batch_size: problems in one call of the sampler, whose KV cache is that of batch_size x S sequences.
-      key: every evaluation draws from it; batch i of a set with what (key, i) gives, so that a set's
-        responses depend neither on the other sets nor on where an evaluation was cut off.
+      key: the same for every evaluation; a batch draws with what the key, the name of its set and the
+        number of its first problem give. So a set's responses depend neither on the other sets nor on
+        where an evaluation was cut off.
     """
 
     sampler: Sampler
@@ -80,7 +82,7 @@ class Evaluator:
             (later on, errors are counted: the responses can be graded again).
         """
         pending = None
-        for start, rollout in self._rollouts(params, eval_set.prompts, done):
+        for start, rollout in self._rollouts(params, eval_set, done):
             problems = eval_set.problems[start : start + self.batch_size]
             submitted = self._submit(problems, rollout)
             if pending:
@@ -91,18 +93,19 @@ class Evaluator:
         if pending:
             yield pending.responses()
 
-    def _rollouts(self, params: Any, prompts: Prompts, done: int) -> Iterator[tuple[int, Rollout]]:
+    def _rollouts(self, params: Any, eval_set: EvalSet, done: int) -> Iterator[tuple[int, Rollout]]:
         """The start of each batch and its rollout; the devices work on the next while one is handled.
 
         The last batch is filled with repeated problems, so that one shape is compiled.
         """
-        ahead = None
+        prompts, ahead = eval_set.prompts, None
+        set_key = jax.random.fold_in(self.key, zlib.crc32(eval_set.name.encode()))
         for start in range(done, len(prompts.lengths), self.batch_size):
             rows = np.arange(start, min(start + self.batch_size, len(prompts.lengths)))
             filled = np.resize(rows, self.batch_size)
             batch = self.sampler.place(Prompts(prompts.tokens[filled], prompts.lengths[filled]))
             jax.block_until_ready(ahead)  # before the next call wants its own cache
-            batch_key = jax.random.fold_in(self.key, start)
+            batch_key = jax.random.fold_in(set_key, start)
             rollout = self.sampler(params, batch_key, batch, self.samples, self.sampling)
             if ahead:
                 yield ahead

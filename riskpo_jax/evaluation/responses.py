@@ -32,8 +32,10 @@ class Response:
     outcome: Outcome
 
 
-def rows_of(problem: Problem, responses: Sequence[Response]) -> list[dict[str, Any]]:
-    """The JSON lines of one problem's S responses, in the order of sampling."""
+def lines_of(
+    problems: Sequence[Problem], responses: Sequence[Sequence[Response]]
+) -> list[dict[str, Any]]:
+    """The JSON lines of the S responses to each problem, in the order of problems and samples."""
     return [
         {
             "id": problem.id,
@@ -46,12 +48,13 @@ def rows_of(problem: Problem, responses: Sequence[Response]) -> list[dict[str, A
             "score": r.outcome.score,
             "answer": r.outcome.answer,
         }
-        for sample, r in enumerate(responses)
+        for problem, group in zip(problems, responses, strict=True)
+        for sample, r in enumerate(group)
     ]
 
 
 def response_of(row: Mapping[str, Any]) -> Response:
-    """The inverse of `rows_of`, for one line. Raises KeyError, TypeError or ValueError for another's."""
+    """The inverse of `lines_of`, for one line. Raises KeyError, TypeError or ValueError for another's."""
     return Response(
         text=row["response"],
         length=row["length"],

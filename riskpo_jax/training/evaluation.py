@@ -16,7 +16,10 @@ from riskpo_jax.training.setup import Policy
 from riskpo_jax.training.source import Source
 
 RESPONSE_LENGTH = 1024  # of a model that no run gives a limit; half its context if that is less
-_DATA = ("eval.datasets", "data.source", "data.task", "data.path", "data.eval_path", "data.levels")
+_DATA = (
+    *("eval.datasets", "data.source", "data.sets", "data.task", "data.eval_path"),
+    *("data.levels", "data.max_number", "data.max_target"),
+)
 _OF_TRAINING = ("lora.", "model.init")  # how weights came to be, which are now read as they are
 _PROMPT_LENGTH = "data.max_prompt_length"
 _STEP = 64  # tokens; prompt lengths are rounded up to a multiple, so that few shapes are compiled
@@ -38,8 +41,13 @@ def evaluation_config(source: Source, given: Mapping[str, Any]) -> tuple[Config,
         open_length = _PROMPT_LENGTH not in given
     else:
         values = to_flat(source.config)
-        other_data = any(_plain(given[k]) != values[k] for k in _DATA if k in given)
+        changed = {k for k in _DATA if k in given and _plain(given[k]) != values[k]}
+        other_data = bool(changed)
         values |= {"reward.name": "auto"} if other_data else {}
+        if "eval.datasets" in changed:  # not the run's files beside them
+            values["data.eval_path"] = ""
+            if values["data.source"] == "jsonl":
+                values |= {"data.source": "sets", "data.sets": given["eval.datasets"]}
         values |= given
         open_length = other_data and _PROMPT_LENGTH not in given
     if open_length:

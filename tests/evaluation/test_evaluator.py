@@ -149,6 +149,16 @@ def test_what_is_left_is_drawn_as_if_nothing_had_been_cut_off(tiny_model, tiny_p
     assert len({response.text for batch in batches for group in batch for response in group}) > 5
 
 
+def test_sets_draw_apart():
+    """Or a flat model would answer the problems of all sets alike."""
+    keys = []
+    for name in ("digits", "letters", "digits"):
+        sampler = Echo()
+        evaluator(sampler).evaluate(None, dataclasses.replace(EVAL_SET, name=name), step=0)
+        keys.append(sampler.keys)
+    assert keys[0] == keys[2] and not set(keys[0]) & set(keys[1]) and len(set(keys[0])) == 3
+
+
 def test_a_batch_is_graded_while_the_next_is_sampled():
     """And never are the verdicts of more than two batches outstanding."""
     events = []

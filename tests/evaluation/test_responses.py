@@ -12,9 +12,9 @@ from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation.responses import (
     Response,
     is_plain,
+    lines_of,
     responses_by_problem,
     result_of,
-    rows_of,
 )
 from riskpo_jax.rewards.outcome import Kind, Outcome
 from riskpo_jax.rollout.sampling import SamplingParams
@@ -41,12 +41,12 @@ def response(kind: Kind = Kind.CORRECT, **changes) -> Response:
 @given(st.lists(st.lists(RESPONSES, min_size=2, max_size=2), max_size=4))
 def test_lines_give_back_the_responses(groups):
     """Ids may repeat: the lines of a problem are those that stand together."""
-    rows = [row for i, group in enumerate(groups) for row in rows_of(problem(f"p{i // 2}"), group)]
+    rows = lines_of([problem(f"p{i // 2}") for i in range(len(groups))], groups)
     read = [json.loads(json.dumps(row)) for row in rows]
     assert responses_by_problem(read, 2, "f") == [(f"p{i // 2}", g) for i, g in enumerate(groups)]
 
 
-ROWS = [row for name in "ab" for row in rows_of(problem(name), [response()] * 2)]
+ROWS = lines_of([problem("a"), problem("b")], [[response()] * 2] * 2)
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,18 @@ def call(monkeypatch, capsys):
     return call
 
 
+@pytest.fixture
+def own(monkeypatch, tmp_path):
+    """OWN_REWARD importable as `own` in this process."""
+    folder = tmp_path / "on_the_path"
+    folder.mkdir()
+    (folder / "own.py").write_text(OWN_REWARD)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "own", raising=False)
+    yield
+    sys.modules.pop("own", None)
+
+
 @pytest.fixture(scope="session")
 def start(tmp_path_factory):
     """start(module, *args, **environment): `python -m module *args` as a subprocess.

@@ -93,6 +93,15 @@ def test_other_data_bring_their_own_reward_and_length():
     source = run_source()
     config, open_length = evaluation_config(source, {"eval.datasets": ("math500",)})
     assert config.reward.name == "auto" and open_length
+    files = {"data.source": "jsonl", "data.path": ("t.jsonl",), "data.eval_path": "e.jsonl"}
+    source = run_source(**files, **{"reward.name": "math"})
+    config, _ = evaluation_config(source, {"eval.datasets": ("math500",)})
+    assert (config.data.eval_path, config.eval.datasets) == ("", ("math500",))
+    config, open_length = evaluation_config(source, {"data.eval_path": "e.jsonl"})
+    assert config == source.config and not open_length
+    supervised = run_source(**{"train.stage": "supervised"})
+    config, _ = evaluation_config(supervised, {"eval.datasets": ("math500",)})
+    assert config.eval.datasets == ("math500",)
     given = {"eval.datasets": ("math500",), "reward.name": "math", "data.max_prompt_length": 70}
     config, open_length = evaluation_config(source, given)
     assert (config.reward.name, config.data.max_prompt_length) == ("math", 70) and not open_length
