@@ -39,8 +39,10 @@ class HubSource:
         self, where: str, config: str | None, split: str, columns: Mapping[str, str] | None = None
     ):
         library = import_datasets()
-        kind = FORMATS.get(Path(where).suffix.lower())
         path = Path(where)
+        kind = FORMATS.get(path.suffix.lower())
+        if kind and not path.exists():
+            raise UserError(f"datasets:{where}: there is no such file")
         try:
             if kind and path.is_file():
                 rows = library.load_dataset(kind, data_files={split: where}, split=split)

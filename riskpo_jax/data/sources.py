@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from riskpo_jax.config import Config
@@ -72,7 +73,9 @@ def contamination(config: Config, train: Source) -> list[Overlap] | None:
     specs = train_specs(config)
     if not config.data.contamination_ngram or (specs and all(s.kind in PROCEDURAL for s in specs)):
         return None
-    evaluations = make_eval_sources(config, drawn=False)
+    # Whole sets, whatever part of them the run looks at.
+    whole = dataclasses.replace(config, eval=dataclasses.replace(config.eval, problems=None))
+    evaluations = make_eval_sources(whole, drawn=False)
     return (
         find_overlaps(train, evaluations, config.data.contamination_ngram) if evaluations else None
     )

@@ -72,3 +72,26 @@ def test_missing_empty_and_undecodable_files(tmp_path):
     (tmp_path / "latin.jsonl").write_bytes(b'{"id": "\xe9"}')
     with pytest.raises(UserError, match="not UTF-8"):
         JsonlSource(tmp_path / "latin.jsonl")
+
+
+def test_columns_of_other_names_and_rows_without_an_id(tmp_path):
+    path = write(
+        tmp_path / "mine.jsonl", {"q": "1 + 1?", "a": 2, "answer": "long"}, {"q": "?", "a": "x"}
+    )
+    first, second = JsonlSource(path, columns={"problem": "q", "answer": "a"})
+    assert (first.id, first.text, first.answer, first.metadata) == (
+        "mine-0",
+        "1 + 1?",
+        "2",
+        {"answer": "long"},
+    )
+    assert second.id == "mine-1"
+    with pytest.raises(UserError, match="mine.jsonl:1: the field 'question' is missing"):
+        JsonlSource(path, columns={"problem": "question"})
+
+
+@pytest.mark.parametrize("tests", ["test_list", "test", "tests"])
+def test_a_task_with_tests_needs_no_answer(tmp_path, tests):
+    row = {"id": "t", "problem": "Add.", tests: ["assert add(1, 2) == 3"]}
+    (problem,) = JsonlSource(write(tmp_path / "tasks.jsonl", row))
+    assert problem.answer == "" and problem.metadata == {tests: row[tests]}

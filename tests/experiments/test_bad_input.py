@@ -204,6 +204,33 @@ def test_an_empty_or_missing_file_and_nothing_to_evaluate(
     assert "give --datasets or --data.eval_path" in refused(evaluate, *jsonl_task(GOOD_LINE), model)
 
 
+@pytest.mark.parametrize("module", [run, evaluate])
+def test_sets_by_name(refused, task, tmp_path, module):
+    """Told before a device is touched: what is absent, and names that nobody knows."""
+    named = [*task, f"--data.folder={tmp_path}", "--reward.name=math"]
+    message = refused(module, *named, "--eval.datasets=aime24")
+    assert f"there is no {tmp_path / 'aime24.jsonl'}: get " in message
+    assert "unknown data set 'aime42' (close: aime" in refused(
+        module, *named, "--eval.datasets=aime42"
+    )
+
+
+def test_contamination_is_told_and_dropped(call, jsonl_task, tmp_path):
+    other = {"id": "p2", "problem": "2+2?", "answer": "4"}
+    flags = jsonl_task(GOOD_LINE, other)
+    held = tmp_path / "held.jsonl"
+    held.write_text(json.dumps(other | {"id": "q", "problem": "2 + 2 ?"}) + "\n")
+    status, out, err = call(run, *flags, f"--data.eval_path={held}", "--data.drop_contaminated")
+    assert (status, err) == (REACHED_DEVICES, "")
+    first, second = out.splitlines()
+    assert first.startswith("contamination: 1 training problems of problems share")
+    assert first.endswith("problems of held, such as p2 with q: '2 2'")
+    assert second == "--data.drop_contaminated left out 1 training problems"
+    held.write_text(json.dumps(other | {"problem": "3+3?"}) + "\n")
+    _, out, _ = call(run, *flags, f"--data.eval_path={held}")
+    assert out.startswith("contamination: no training problem shares 13 words in a row")
+
+
 def test_a_prompt_over_the_limit_is_counted_or_refused(call, refused, jsonl_task):
     long = {"id": "long", "problem": "one and one are?", "answer": "2"}
     flags = jsonl_task(GOOD_LINE, long)

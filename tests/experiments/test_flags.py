@@ -70,8 +70,9 @@ def valid_values(field, kind) -> st.SearchStrategy:
         return st.sampled_from(choices)
     if typing.get_origin(kind) is tuple:
         (item,) = set(typing.get_args(kind)) - {Ellipsis}
-        words = st.integers() if item is int else st.sampled_from(["easy", "medium", "hard"])
-        return st.lists(words, min_size=1, max_size=3).map(tuple)
+        words = st.sampled_from(["easy", "medium", "hard"])
+        items = {int: st.integers(), float: st.floats(0, exclude_min=True, allow_infinity=False)}
+        return st.lists(items.get(item, words), min_size=1, max_size=3).map(tuple)
     kind = next(part for part in (*typing.get_args(kind), kind) if part is not type(None))
     floats = st.floats(allow_nan=False, allow_infinity=False)
     return {bool: st.booleans(), int: st.integers(), float: floats, str: line_of_text()}[kind]
