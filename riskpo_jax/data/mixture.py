@@ -33,7 +33,10 @@ class Mixture:
     def __post_init__(self):
         for part, size in enumerate(self.sizes, start=1):
             if size == 0:
-                raise UserError(f"data set {part} of the mixture has no problems left")
+                raise UserError(
+                    f"data set {part} of the mixture has no problems left: loosen --data.keep_levels, "
+                    "--data.max_problem_chars or --data.max_prompt_length, or leave the set out"
+                )
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:

@@ -74,6 +74,13 @@ def test_a_way_of_speaking_is_no_leak_but_a_copy_beside_it_is():
     assert flagged(train[:COMMON], held, 13) == tuple(range(COMMON))
 
 
+def test_an_equal_short_problem_is_a_copy_however_common_its_words():
+    train = source(
+        "t", "What is two plus two?", *(f"What is two plus two, {n}?" for n in range(20))
+    )
+    assert flagged(train, source("e", "What is two plus two"), 13) == (0,)
+
+
 def test_problems_that_are_drawn_are_not_compared():
     drawn = source("countdown", LONG, reward="countdown")
     assert find_overlaps(drawn, {"e": source("e", LONG)}, 13) == []

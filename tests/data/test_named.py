@@ -205,3 +205,4 @@ def test_a_file_without_problems_of_the_set(tmp_path):
 def test_the_last_box():
     assert last_box("none") is None and last_box(r"\boxed{1") is None
     assert last_box(r"\boxed{1} then \boxed {x^{2}}") == "x^{2}"
+    assert last_box(r"\boxed{\left\{ 1 \right.} done") == r"\left\{ 1 \right."

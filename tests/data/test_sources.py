@@ -127,8 +127,12 @@ def test_a_prepared_set_serves_where_its_file_is_absent(folder):
     prepared = make_train_source(sets(folder, "tfds:gsm8k"))
     named = make_train_source(sets(folder, "gsm8k"))
     assert problems(prepared) == problems(named)
+    file = folder / "gsm8k_train.jsonl"
+    file.write_text(file.read_text().replace("gsm8k_train 0", "corrected"))
+    named = make_train_source(sets(folder, "gsm8k"))
+    assert named[0].text == "corrected"  # the file comes first
     (folder / "gsm8k_train.jsonl").unlink()
-    assert problems(make_train_source(sets(folder, "gsm8k"))) == problems(named)
+    assert problems(make_train_source(sets(folder, "gsm8k"))) == problems(prepared)
 
 
 def test_reasoning_gym_is_kept_apart(folder):

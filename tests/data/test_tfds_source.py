@@ -69,6 +69,13 @@ def test_absent_raw_files_are_named_and_leave_nothing(tmp_path):
     assert prepared_split(NAMED["gsm8k"], tmp_path) is None
 
 
+def test_a_folder_that_cannot_be_written_to(tmp_path):
+    write(tmp_path, "gsm8k")
+    (tmp_path / "tfds").write_text("in the way")
+    with pytest.raises(UserError, match="tfds:gsm8k: cannot be prepared in .*--data.folder"):
+        TfdsSource("gsm8k", "train", tmp_path)
+
+
 def test_threads_read_the_same(tmp_path):
     write(tmp_path, "gsm8k", 200)
     source = TfdsSource("gsm8k", "train", tmp_path)
