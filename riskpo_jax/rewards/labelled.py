@@ -1,7 +1,7 @@
 """Precision and recall of a grader on labelled pairs: JSON Lines with what a person says of a response.
 
 One object a line: `id` of the problem, `gold`, `response`, `correct` (true or false), `category`; optional
-`dataset` (else the id up to its number) and `metadata` of the problem.
+`dataset` (else the id up to its number). Other fields are metadata of the problem (`unit`, `tolerance`, ...).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from pathlib import Path
 from riskpo_jax.data.problem import Problem
 from riskpo_jax.errors import UserError
 from riskpo_jax.rewards.outcome import Outcome
+
+_FIELDS = ("id", "gold", "response", "correct", "category", "dataset")
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def _pair(line: str, place: str) -> Pair:
             if not isinstance(row[name], str):
                 raise ValueError(f"{name} must be a text")
         dataset = row.get("dataset") or re.sub(r"[-_/]\d.*$", "", str(row["id"]))
-        metadata = row.get("metadata") or {}
+        metadata = {name: value for name, value in row.items() if name not in _FIELDS}
         problem = Problem(str(row["id"]), "", row["gold"], dataset, metadata=metadata)
         return Pair(problem, row["response"], label, row["category"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -18,8 +18,9 @@ from riskpo_jax.data.problem import Problem
 from riskpo_jax.rewards import math_units
 from riskpo_jax.rewards.extraction import last_boxed, last_hashes
 from riskpo_jax.rewards.math_answer import Node, Quantity, parse, readings
-from riskpo_jax.rewards.math_compare import EXACT, Tolerance, same
-from riskpo_jax.rewards.math_numeric import TooLarge
+from riskpo_jax.rewards.math_compare import same
+from riskpo_jax.rewards.math_quantities import EXACT, Tolerance
+from riskpo_jax.rewards.math_read import TooLarge
 from riskpo_jax.rewards.math_text import braces_too_deep, clean, normalise
 from riskpo_jax.rewards.outcome import NO_ANSWER, Kind, Outcome, verdict
 
@@ -115,7 +116,7 @@ def _equals_one_of(extracted: str, golds: tuple[str, ...], unit: str, tolerance:
     )
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=32_768)
 def _gold_readings(gold: str, unit: str) -> list[Node]:
     text = clean(gold)
     # Between brackets a reference's comma separates: (100,101) is a pair.
@@ -139,7 +140,7 @@ def _as_expression(gold: Node) -> Node:
     return gold
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=32_768)
 def _normal_gold(gold: str) -> str:
     return normalise(gold)
 

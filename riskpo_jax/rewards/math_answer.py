@@ -122,8 +122,12 @@ _BARE_WORD = re.compile(
     r"(?i:yes|no|odd|true)|"
     r"[A-Za-z][A-Za-z'-]{3,}(?: [A-Za-z0-9'-]+)*|[A-Za-z]{2,}(?: [A-Za-z0-9'-]+)+"
 )
+_SPOKEN = re.compile(
+    r"(?i:(?:so|thus|hence|therefore)?,?\s*(?:the\s+)?(?:final\s+)?(?:answer|result|solution)\s*(?:is|:|=)\s*:?)"
+)
+_INTRODUCTION = re.compile(rf"\\text\{{\s*{_SPOKEN.pattern}\s*\}}\s*(?=\S)")
 _RATIO = re.compile(r":|\\text\{\s*to\s*\}|(?<=[\d ])to(?=[\d ])")
-_CURRENCY = re.compile(r"\\\$|€|£|\\text\{\s*(?:USD|Rs\.?)\s*\}")
+_CURRENCY = re.compile(r"\\\$|€|£|₹|\\text\{\s*(?:USD|Rs\.?)\s*\}")
 _PERCENT = re.compile(r"\s*(?:\\?%|\\text\{\s*(?:percent|per cent|\\?%)\s*\}|(?<=[\d} ])percent)$")
 _DEGREE = re.compile(r"\s*\^\\circ\s*(?:\\text\{\s*([CFK])\s*\}|([CFK]))?$")
 _FUNCTION = re.compile(r"\\?(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
@@ -147,7 +151,7 @@ def readings(text: str) -> list[Node]:
 
 def parse(text: str) -> Node:
     """The structure of a cleaned text."""
-    text = text.strip()
+    text = _INTRODUCTION.sub("", text.strip())
     if whole := _WHOLE_TEXT.fullmatch(text):
         return _parse_words(whole[1])
     parts, separators = split_top(text, _SEPARATOR)
@@ -201,7 +205,7 @@ def _parse_one(text: str) -> Node:
 
 def _parse_words(inner: str) -> Node:
     r"""The content of \text{...} where that is all there is."""
-    inner = inner.strip()
+    inner = _SPOKEN.sub("", inner.strip())
     stripped = re.fullmatch(r"\(([A-Z])\)", inner)
     if stripped:
         return Words(stripped[1])
@@ -253,7 +257,7 @@ def _parse_bracketed(text: str) -> Node:
 def _parse_quantity(text: str) -> Quantity:
     unit, percent, factor, written = None, False, Fraction(1), ""
     if _CURRENCY.search(text):
-        name = "euro" if "€" in text else "rupee" if "Rs" in text else "dollar"
+        name = "euro" if "€" in text else "rupee" if "Rs" in text or "₹" in text else "dollar"
         text, unit = _CURRENCY.sub("", text).strip(), math_units.parse_unit(name)
     text = text.strip()
     if match := _PERCENT.search(text):

@@ -15,7 +15,7 @@ _UNICODE = {
     "∈": r"\in ", "±": r"\pm ", "∓": r"\mp ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "′": "'",
     "″": "''", "’": "'", "∠": r"\angle ", "△": r"\triangle ", "θ": r"\theta ", "α": r"\alpha ",
     "β": r"\beta ", "λ": r"\lambda ", "ω": r"\omega ", "⟨": r"\langle ", "⟩": r"\rangle ",
-    "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}",
+    "¢": r"\text{ cents}", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}",
     "⅔": r"\frac{2}{3}", "⁰": "^{0}", "¹": "^{1}", "²": "^{2}", "³": "^{3}", "⁴": "^{4}",
     "⁵": "^{5}", "⁶": "^{6}", "⁷": "^{7}", "⁸": "^{8}", "⁹": "^{9}", "，": ",", "（": "(",
     "）": ")", "：": ":", "；": ";", "、": ",", "。": ".", "％": "%", "＝": "=", "＋": "+",
@@ -47,7 +47,8 @@ _TEXT = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|sc|normal)?|mbox|hbox|mathrm|mathit|mathsf|operatorname\*?|rm)\s*\{"
 )
 _LETTER = re.compile(r"\\mathrm\s*\{\s*([eid])\s*\}")
-_PLAIN = re.compile(r"(?<![A-Za-z\\])(pi|sqrt)(?![A-Za-z])")
+_PLAIN = re.compile(r"(?<![A-Za-z\\])(pi|sqrt|infty)(?![A-Za-z])")
+_TIMES = re.compile(r"(?<=\d)\s*x\s*(?=10\s*\^)")
 _STYLE = re.compile(
     r"\\(?:mathbf|boldsymbol|bm|pmb|mathnormal|mathopen|mathclose|underline)\s*\{([^{}]*)\}"
 )
@@ -101,7 +102,7 @@ def clean(text: str) -> str:
     text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
     text = _FRACTIONS.sub(r"\\\1", text)
     text = _TEXT.sub(r"\\text{", _LETTER.sub(r" \1 ", text))
-    text = _PLAIN.sub(r"\\\1 ", text)
+    text = _PLAIN.sub(r"\\\1 ", _TIMES.sub(r"\\times ", text))
     for _ in range(3):
         text = _STYLE.sub(r"\1", text)
     for pattern, replacement in _SYNONYMS:

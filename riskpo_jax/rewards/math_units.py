@@ -81,6 +81,7 @@ _MULTIPLIERS = {
 _NO_UNIT = re.compile(
     r"\b(?:and|or|if|where|when|not|but|then|so|is|are|than|to|for|from|with|because|since|maybe|"
     r"between|about|approximately|except|plus|minus|times|no|none|either|neither|both|mod|modulo|"
+    r"one|two|three|four|five|six|seven|eight|nine|ten|zero|"
     r"half|quarter|third|over|squared|cubed|until|through|hence|else|otherwise|let)\b",
     re.IGNORECASE,
 )

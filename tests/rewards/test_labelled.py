@@ -31,7 +31,7 @@ def test_counts(tmp_path):
 
 
 def test_the_data_set_is_named_or_read_off_the_id(tmp_path):
-    rows = [row(True), row(True, dataset="other"), row(True, metadata={"unit": "m"})]
+    rows = [row(True), row(True, dataset="other"), row(True, unit="m")]
     pairs = read_pairs(write(tmp_path / "pairs.jsonl", *rows))
     assert [p.problem.dataset for p in pairs] == ["minerva", "other", "minerva"]
     assert pairs[2].problem.metadata == {"unit": "m"}

@@ -12,7 +12,7 @@ from riskpo_jax.data.jsonl import JsonlSource
 from riskpo_jax.data.problem import Problem
 from riskpo_jax.rewards import math
 from riskpo_jax.rewards.math import grade, math_reward
-from riskpo_jax.rewards.math_compare import Tolerance
+from riskpo_jax.rewards.math_quantities import Tolerance
 from riskpo_jax.rewards.math_text import normalise
 from riskpo_jax.rewards.outcome import Kind
 

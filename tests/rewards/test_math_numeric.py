@@ -7,8 +7,8 @@ import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from riskpo_jax.rewards import math_numeric
-from riskpo_jax.rewards.math_numeric import TooLarge, Unreadable, as_fraction, equal, proportional
+from riskpo_jax.rewards.math_numeric import equal, proportional
+from riskpo_jax.rewards.math_read import TooLarge, Unreadable, as_fraction, read
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_too_large(text):
 )
 def test_unreadable(text):
     with pytest.raises(Unreadable):
-        math_numeric.read(text)
+        read(text)
 
 
 def test_branches():
