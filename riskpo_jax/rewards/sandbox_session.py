@@ -30,7 +30,7 @@ _CHUNK = 1 << 16
 _SILENT = (
     StopIteration,
     StopAsyncIteration,
-)  # all(map(f, cases)) takes it for the end of the cases
+)  # all(map(f, cases)) takes them for the last case's end
 
 
 class SandboxFailed(Exception):

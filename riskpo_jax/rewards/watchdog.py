@@ -101,6 +101,7 @@ class Watchdog:
     def __init__(self) -> None:
         commands, self._commands = os.pipe()
         self._reasons, reasons = os.pipe()
+        self._count = 0
         self.pid = os.fork()
         if self.pid == 0:
             try:
@@ -116,9 +117,17 @@ class Watchdog:
         self._say("add", asdict(watched))
 
     def remove(self, pid: int) -> str:
-        """The process is not touched any more. Why its sandbox was killed, "" if it was not."""
-        self._say("remove", pid)
-        return _line(self._reasons)
+        """The process is not touched any more. Why its sandbox was killed, "" if it was not.
+
+        A signal handler may end this call by an exception: the number tells a late answer from ours.
+        """
+        self._count += 1
+        ours = str(self._count)
+        self._say("remove", [pid, ours])
+        while True:
+            number, _, reason = _line(self._reasons).partition(" ")
+            if number == ours:
+                return reason
 
     def _say(self, *command: Any) -> None:
         os.write(self._commands, json.dumps(command).encode() + b"\n")
@@ -145,8 +154,9 @@ def _watch(commands: int, reasons: int) -> None:
                 watched = Watched(**content)
                 kennel[watched.pid] = _Prey(watched)
             else:
-                prey = kennel.pop(content, None)
-                os.write(reasons, (prey.reason if prey else "").encode() + b"\n")
+                pid, number = content
+                prey = kennel.pop(pid, None)
+                os.write(reasons, f"{number} {prey.reason if prey else ''}\n".encode())
                 if prey:
                     prey.close()
         for prey in kennel.values():
