@@ -8,8 +8,9 @@ values, and by nothing else.
 from __future__ import annotations
 
 import ast
+import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import CodeType
@@ -25,23 +26,27 @@ _RECORD = "__record__"
 
 @dataclass
 class Tally:
-    """How many tests passed, of how many; `reason` says in a word why not all."""
+    """Which of `total` tests passed and failed; `reason` says in a word why not all passed.
 
-    passed: int = 0
-    failed: int = 0
-    reached: set[int] = field(default_factory=set)
+    A test is an assert as it stands in the text, or a pair of input and output: one that is executed
+    often passes if it does each time, so that a value that makes a loop longer earns nothing.
+    """
+
+    total: int
+    passed: set[int] = field(default_factory=set)
+    failed: set[int] = field(default_factory=set)
     reason: str = ""
 
     @property
     def correct(self) -> bool:
-        """All that was to be run has run and passed."""
-        return self.passed > 0 and self.failed == 0 and not self.reason
+        """Tests were run, to their end, and all that were run passed."""
+        return bool(self.passed) and not self.failed and not self.reason
 
     @property
     def fraction(self) -> float:
-        """Below 1 unless `correct`."""
-        failed = self.failed if self.correct else max(1, self.failed)
-        return self.passed / (self.passed + failed)
+        """Of the tests that passed; below 1 unless `correct`. What was never reached has failed."""
+        passed = len(self.passed - self.failed)
+        return 1.0 if self.correct else passed / max(self.total, passed + 1)
 
 
 class _Enough(BaseException):
@@ -49,40 +54,37 @@ class _Enough(BaseException):
 
 
 class _Recorder:
-    """`with recorder(i):` around an assert counts it and goes on after it."""
+    """`with recorder(i):` around an assert notes how it ended, and goes on after it."""
 
     def __init__(self, tally: Tally, stop_early: bool):
         self.tally, self.stop_early = tally, stop_early
 
-    def __call__(self, index: int) -> _Recorder:
-        self.tally.reached.add(index)
-        return self
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type | None, error: BaseException | None, _: Any) -> bool:
-        if isinstance(error, CannotSend):
-            return False
-        self.tally.passed += kind is None
-        self.tally.failed += kind is not None
-        if error is None or not isinstance(error, Exception):
-            return False
-        self.tally.reason = self.tally.reason or type(error).__name__
-        if self.stop_early:
-            raise _Enough
-        return True
+    @contextlib.contextmanager
+    def __call__(self, index: int) -> Iterator[None]:
+        try:
+            yield
+            self.tally.passed.add(index)
+        except CannotSend:
+            raise
+        except BaseException as error:
+            self.tally.failed.add(index)
+            if not isinstance(error, Exception):
+                raise
+            self.tally.reason = self.tally.reason or type(error).__name__
+            if self.stop_early:
+                raise _Enough from None
 
 
 def run_asserts(suite: Suite, program: str, session: Session, stop_early: bool) -> Tally:
-    """Every assert that is executed counts as a test, and every one that is never reached as failed.
+    """Run the tests to their end, or with `stop_early` to the first failure.
 
-    `stop_early` ends at the first failure. Raises CannotSend where a test is no call with plain values.
+    Raises CannotSend where the tests are no calls with plain values, or do not run at all.
     """
-    code, asserts = _recording(suite.tests)
-    tally = Tally()
+    code, total = _recording(suite.tests)
+    tally = Tally(total)
     namespace = test_globals(suite)
     random.seed(suite.tests)  # the same program gets the same verdict again
-    exec(suite.setup, namespace)
+    _set_up(suite, namespace)
     try:
         remote.load(session, _with_imports(suite, program))
         namespace |= _looked_up(suite, session)
@@ -92,16 +94,18 @@ def run_asserts(suite: Suite, program: str, session: Session, stop_early: bool) 
         pass
     except ProgramEnded as ended:
         tally.reason = str(ended)
-    except CannotSend:
-        raise
     except Exception as error:  # raised by the program outside of an assert
         tally.reason = tally.reason or type(error).__name__
-        tally.failed += 1
-    if tally.reason:
-        tally.failed += len(asserts - tally.reached)
-    elif not tally.passed + tally.failed:
+    if not (tally.passed or tally.failed or tally.reason):
         raise CannotSend("the tests ran no assert")
     return tally
+
+
+def _set_up(suite: Suite, namespace: dict[str, Any]) -> None:
+    try:
+        exec(suite.setup, namespace)
+    except Exception as error:
+        raise CannotSend(f"the setup code fails: {error}") from error
 
 
 def run_pairs(suite: Suite, program: str, start: Callable[[], Session], stop_early: bool) -> Tally:
@@ -109,16 +113,15 @@ def run_pairs(suite: Suite, program: str, start: Callable[[], Session], stop_ear
 
     Tokens are what white space separates, and are compared as text: 1.0 is not 1.
     """
-    tally = Tally()
-    for given, expected in suite.pairs:
+    tally = Tally(len(suite.pairs))
+    for index, (given, expected) in enumerate(suite.pairs):
         with start() as session:
             try:
                 output = session.run_main(program, given)
                 reason = "" if output.split() == expected.split() else "output"
             except ProgramEnded as ended:
                 reason = str(ended)
-        tally.passed += not reason
-        tally.failed += bool(reason)
+        (tally.failed if reason else tally.passed).add(index)
         tally.reason = tally.reason or reason
         if reason and stop_early:
             break
@@ -156,7 +159,8 @@ class _Wrap(ast.NodeTransformer):
 
 
 @lru_cache(maxsize=1024)
-def _recording(tests: str) -> tuple[CodeType, frozenset[int]]:
+def _recording(tests: str) -> tuple[CodeType, int]:
+    """The tests with every assert recorded, and how many there are."""
     wrap = _Wrap()
     tree = ast.fix_missing_locations(wrap.visit(ast.parse(tests)))
-    return compile(tree, "<tests>", "exec"), frozenset(range(wrap.count))
+    return compile(tree, "<tests>", "exec"), wrap.count

@@ -8,8 +8,9 @@ from riskpo_jax.rewards import wire
 from riskpo_jax.rewards.sandbox_session import ProgramEnded, Session
 
 
-class CannotSend(Exception):
-    """A test calls the program with something that is no plain value: the test is at fault."""
+class CannotSend(BaseException):
+    """The tests are at fault, as by calling the program with what is no plain value. No `except
+    Exception` of theirs hides it."""
 
 
 class Remote:

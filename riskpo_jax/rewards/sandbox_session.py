@@ -16,6 +16,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from riskpo_jax.rewards import wire
@@ -26,6 +27,10 @@ from riskpo_jax.rewards.watchdog import Watchdog, Watched, tree
 
 START_S = 10.0  # for the interpreter to come up, which is not the program's time
 _CHUNK = 1 << 16
+_SILENT = (
+    StopIteration,
+    StopAsyncIteration,
+)  # all(map(f, cases)) takes them for the last case's end
 
 
 class SandboxFailed(Exception):
@@ -53,7 +58,7 @@ class Session:
         self._limits, self._watchdog = limits, watchdog
         self._reason = ""
         self._init: int | None = None  # a pidfd of the first process inside
-        self._inside = 0
+        self._is_watched = False
         self._output = {"stdout": bytearray(), "stderr": bytearray()}
         self._selector = selectors.DefaultSelector()
         self._pipes: list[int] = []
@@ -99,12 +104,11 @@ class Session:
             memory_bytes=self._limits.memory_mb << 20,
             processes=self._limits.processes,
             files=self._limits.files,
-            cpu_s=self._limits.seconds,
-            folder=lambda: f"/proc/{self._inside}/root{WORK}" if self._inside else None,
-            kill=self._kill,
+            cpu_s=START_S,
             deadline=time.monotonic() + START_S,
         )
         self._watchdog.add(self._watched)
+        self._is_watched = True
         for name in self._output:
             self._selector.register(getattr(self._process, name), selectors.EVENT_READ, name)
 
@@ -114,10 +118,18 @@ class Session:
                 raise SandboxFailed("the guest did not greet")
         except ProgramEnded as ended:
             raise SandboxFailed(f"{ended}: {self._text('stderr')[-300:]}") from None
+        inside = 0
         if bubblewrap is not None:
-            self._inside = json.loads(os.read(self._info, 1024))["child-pid"]
-            self._init = os.pidfd_open(self._inside)
-        self._watched.deadline = time.monotonic() + self._limits.wall_seconds
+            inside = json.loads(os.read(self._info, 1024))["child-pid"]
+            self._init = os.pidfd_open(inside)
+        self._watched = replace(
+            self._watched,
+            cpu_s=self._limits.seconds,
+            deadline=time.monotonic() + self._limits.wall_seconds,
+            inside=inside,
+            folder=WORK,
+        )
+        self._watchdog.add(self._watched)
 
     def ask(self, operation: str, *content: Any) -> Any:
         """Have the guest do something: JSON-ready in, JSON-ready out.
@@ -157,8 +169,8 @@ class Session:
                 if not waiting:
                     self._selector.unregister(pipe)
                     pipe.close()
-        if self._reason:
-            raise ProgramEnded(self._reason)
+        if reason := self._unwatch():
+            raise ProgramEnded(reason)
         return self._text("stdout")
 
     def _reads(self) -> bool:
@@ -222,20 +234,23 @@ class Session:
             raise self._ended("output")
 
     def _check_alive(self) -> None:
-        if self._reason:
-            raise self._ended("killed")
         # A process that the program left behind may hold the pipe open for ever.
         if self._process.poll() is not None and not self._selector.select(0):
             raise self._ended("exited")
 
     def _ended(self, reason: str) -> ProgramEnded:
-        """Whoever notices first says why: the watchdog's reason comes before "exited"."""
-        self._kill(reason)
+        """The end, at once. The watchdog's reason comes before "exited", which follows from it."""
+        self._reason = self._reason or self._unwatch() or reason
+        self._kill()
         return ProgramEnded(self._reason)
 
-    def _kill(self, reason: str) -> None:
-        """The death of its init takes every process of the sandbox along. Safe in any thread."""
-        self._reason = self._reason or reason
+    def _unwatch(self) -> str:
+        """Why the watchdog killed the sandbox, "" if it did not."""
+        was_watched, self._is_watched = self._is_watched, False
+        return self._watchdog.remove(self._process.pid) if was_watched else self._reason
+
+    def _kill(self) -> None:
+        """The death of its init takes every process of the sandbox along."""
         with contextlib.suppress(OSError):
             if self._init is not None:
                 signal.pidfd_send_signal(self._init, signal.SIGKILL)
@@ -246,12 +261,12 @@ class Session:
     def close(self) -> None:
         """Kill what is left and wait until it is gone."""
         if hasattr(self, "_watched"):
-            self._watchdog.remove(self._watched)
+            self._unwatch()
             if self._process.poll() is None:
-                self._kill("closed")
+                self._kill()
             self._process.wait()
             if self._init is None:
-                _end_orphans()
+                _end_orphans(self._watchdog.pid)
             for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
                 with contextlib.suppress(OSError):
                     pipe.close()
@@ -278,20 +293,23 @@ class Session:
             self._pipes.remove(descriptor)
 
 
-def _end_orphans() -> None:
+def _end_orphans(spared: int) -> None:
     """Without a sandbox, processes that lost their parent have become this process's children."""
-    for pid in tree(os.getpid())[1:]:
+    orphans = [pid for pid in tree(os.getpid())[1:] if pid != spared]
+    for pid in orphans:
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, 0):
-            pass
+    for pid in orphans:
+        with contextlib.suppress(OSError):
+            os.waitpid(pid, 0)
 
 
 def _exception(names: Sequence[Any], text: str) -> Exception:
     """Of the first builtin class among the names of an exception's classes, else ProgramRaised."""
     for name in names:
         kind = getattr(builtins, name, None) if isinstance(name, str) else None
+        if kind in _SILENT:
+            break
         if isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception:
             with contextlib.suppress(TypeError):  # UnicodeDecodeError, say, takes five arguments
                 return kind(text)

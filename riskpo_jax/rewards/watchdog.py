@@ -1,17 +1,21 @@
-"""Watches the sandboxes of this process from outside, and kills one that takes too much.
+"""Watches sandboxes from outside, and kills one that takes too much.
 
-What the kernel's limits do not bound is summed over the whole tree of processes: memory, and files.
-A process cannot leave its tree, since the sandbox's init inherits whatever loses its parent.
+What the kernel's limits do not bound is summed over the whole tree of processes: memory, computing time,
+and files. A process cannot leave its tree, since the sandbox's init inherits whatever loses its parent.
+The watchdog is a process of its own: a value that a program returned may keep the tests busy, and with
+them every thread of their process.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-import threading
+import select
+import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 PERIOD_S = 0.02
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -70,44 +74,127 @@ def disk_use(folder: str) -> tuple[int, int]:
     return used, status.f_files - status.f_ffree
 
 
-@dataclass
+@dataclass(frozen=True)
 class Watched:
-    """One sandbox: the process at the top of its tree, its limits, its end."""
+    """One sandbox: the process at the top of its tree, and its limits.
+
+    `inside` is its init, 0 without one; `folder` the writable folder as init sees it; `deadline` is on
+    time.monotonic(), the same clock in every process.
+    """
 
     pid: int
     memory_bytes: int
     processes: int
     files: int
     cpu_s: float
-    folder: Callable[[], str | None]  # the writable folder as the host sees it
-    kill: Callable[[str], None]  # takes the reason
-    deadline: float = float("inf")  # on time.monotonic()
+    deadline: float
+    inside: int = 0
+    folder: str = ""
 
 
 class Watchdog:
-    """A thread that looks at every sandbox PERIOD_S after PERIOD_S."""
+    """A child process that looks at every sandbox PERIOD_S after PERIOD_S, and dies with this one.
+
+    To be made while this process has one thread only.
+    """
 
     def __init__(self) -> None:
-        self._watched: dict[int, Watched] = {}
-        self._lock = threading.Lock()
-        threading.Thread(target=self._run, name="watchdog", daemon=True).start()
+        commands, self._commands = os.pipe()
+        self._reasons, reasons = os.pipe()
+        self._count = 0
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.close(self._commands)  # else it would never see the end
+                _watch(commands, reasons)
+            finally:
+                os._exit(1)
+        os.close(commands)
+        os.close(reasons)
 
     def add(self, watched: Watched) -> None:
-        with self._lock:
-            self._watched[watched.pid] = watched
+        """From now on, in place of what was said about the same process before."""
+        self._say("add", asdict(watched))
 
-    def remove(self, watched: Watched) -> None:
-        """After this returns, the watched process is not touched any more."""
-        with self._lock:
-            self._watched.pop(watched.pid, None)
+    def remove(self, pid: int) -> str:
+        """The process is not touched any more. Why its sandbox was killed, "" if it was not.
 
-    def _run(self) -> None:
+        A signal handler may end this call by an exception: the number tells a late answer from ours.
+        """
+        self._count += 1
+        ours = str(self._count)
+        self._say("remove", [pid, ours])
         while True:
-            time.sleep(PERIOD_S)
-            with self._lock:
-                for watched in self._watched.values():
-                    if reason := violation(watched):
-                        watched.kill(reason)
+            number, _, reason = _line(self._reasons).partition(" ")
+            if number == ours:
+                return reason
+
+    def _say(self, *command: Any) -> None:
+        os.write(self._commands, json.dumps(command).encode() + b"\n")
+
+
+def _line(descriptor: int) -> str:
+    """One line of text, read byte by byte. Raises BrokenPipeError at the end."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(descriptor, 1)
+        if not byte:
+            raise BrokenPipeError("the other side ended")
+        line += byte
+    return line[:-1].decode()
+
+
+def _watch(commands: int, reasons: int) -> None:
+    """The life of the watchdog's process."""
+    kennel: dict[int, _Prey] = {}
+    while True:
+        while select.select([commands], [], [], PERIOD_S)[0]:
+            word, content = json.loads(_line(commands))
+            if word == "add":
+                watched = Watched(**content)
+                kennel[watched.pid] = _Prey(watched)
+            else:
+                pid, number = content
+                prey = kennel.pop(pid, None)
+                os.write(reasons, f"{number} {prey.reason if prey else ''}\n".encode())
+                if prey:
+                    prey.close()
+        for prey in kennel.values():
+            prey.look()
+
+
+class _Prey:
+    """Holds on to processes by descriptors, which never mean another process of the same number."""
+
+    def __init__(self, watched: Watched):
+        self.watched, self.reason = watched, ""
+        self._descriptors = []
+        for pid in filter(None, (watched.inside, watched.pid)):
+            with contextlib.suppress(OSError):
+                self._descriptors.append(os.pidfd_open(pid))
+
+    def look(self) -> None:
+        try:
+            reason = violation(self.watched)
+        except Exception as error:  # noqa: BLE001 - what cannot be watched must not go on
+            reason = f"watchdog: {error}"
+        if reason:
+            self.reason = self.reason or reason
+            self._kill()
+
+    def _kill(self) -> None:
+        """The death of its init takes a sandbox along; without one there is only the tree."""
+        if not self.watched.inside:
+            for pid in reversed(tree(self.watched.pid)[1:]):
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+        for descriptor in self._descriptors:
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+
+    def close(self) -> None:
+        for descriptor in self._descriptors:
+            os.close(descriptor)
 
 
 def violation(watched: Watched) -> str | None:
@@ -119,8 +206,7 @@ def violation(watched: Watched) -> str | None:
         return "processes"
     if cpu_seconds(pids) > watched.cpu_s:
         return "time"
-    folder = watched.folder()
-    disk, files = disk_use(folder) if folder else (0, 0)
+    disk, files = disk_use(f"/proc/{watched.inside}/root{watched.folder}")
     if files > watched.files:
         return "files"
     limit = watched.memory_bytes - disk

@@ -11,6 +11,8 @@ import json
 import math
 
 MAX_DEPTH = 64
+MAX_BITS = 1 << 20  # of an integer, and
+MAX_RANGE = 10_000_000  # of a range, so that tests cannot be made to compute with it for ever
 _SMALL = 1 << 53
 _TYPES = {
     kind.__name__: kind
@@ -47,6 +49,8 @@ def _encode(value, handle, depth):
 
 def _write_int(value, _):
     value = int.__add__(value, 0)
+    if value.bit_length() > MAX_BITS:
+        raise WireError(f"an integer of more than {MAX_BITS} bits")
     return value if -_SMALL < value < _SMALL else ["int", hex(value)]
 
 
@@ -120,9 +124,22 @@ def _decode(data, handle, depth):
     raise WireError("an unknown tag")
 
 
+def _bounded(text):
+    if len(text) > MAX_BITS // 4 + 4:  # "-0x" and the digits
+        raise WireError(f"an integer of more than {MAX_BITS} bits")
+    return int(text, 16)
+
+
+def _range(*items):
+    found = range(*items)
+    if len(found) > MAX_RANGE:
+        raise WireError(f"a range of more than {MAX_RANGE} numbers")
+    return found
+
+
 _TEXTS = {
     "type": lambda name: _TYPES[name],
-    "int": lambda text: int(text, 16),
+    "int": _bounded,
     "float": {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}.__getitem__,
     "bytes": bytes.fromhex,
     "bytearray": bytearray.fromhex,
@@ -133,7 +150,7 @@ _COLLECTIONS = {
     "set": lambda items: {item for item in items},  # item by item: a deadline can come between
     "frozenset": lambda items: frozenset({item for item in items}),
     "deque": collections.deque,
-    "range": lambda items: range(*items),
+    "range": lambda items: _range(*items),
     "complex": lambda items: complex(*items),
 }
 

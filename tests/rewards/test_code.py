@@ -11,8 +11,10 @@ import pytest
 from riskpo_jax.data.problem import Problem
 from riskpo_jax.errors import UserError
 from riskpo_jax.rewards import code
+from riskpo_jax.rewards.attacks.scene import left_over
 from riskpo_jax.rewards.code import CodeGrader
 from riskpo_jax.rewards.outcome import NO_ANSWER, Kind
+from riskpo_jax.rewards.watchdog import tree
 
 SETTINGS = {"workers": 2, "timeout_s": 20.0, "memory_mb": 256}
 SQUARES = ["assert f(2) == 4", "assert f(3) == 9", "assert f(-1) == 1"]
@@ -185,6 +187,7 @@ def test_long_inputs_and_outputs_do_not_block(grader):
         (["assert f(open) == 1"], "which is no plain value"),
         (["for _ in []:\n    assert f(1)"], "ran no assert"),
         (["assert True"], "call nothing"),
+        (["try:\n    assert f(open)\nexcept Exception:\n    pass"], "which is no plain value"),
     ],
 )
 def test_tests_that_are_no_calls_are_errors_of_the_grading(grader, tests, reason):
@@ -204,6 +207,15 @@ def test_tests_that_hang_are_killed_and_grading_goes_on(monkeypatch):
     assert verdicts[1].reason == "time"
 
 
+def test_a_longer_loop_earns_nothing(grader):
+    """An assert passes if it does each time; it is one test, however often it is executed."""
+    tests = ["for v in f(3):\n    assert v > 0", "assert f(0) == []", "assert f(1) == [1]"]
+    verdict = grade(grader, fenced("def f(x): return [1] * 1000"), test_list=tests)
+    assert verdict.outcome.score == pytest.approx(1 / 3)
+    once_wrong = grade(grader, fenced("def f(x): return [1] * 999 + [0]"), test_list=tests)
+    assert once_wrong.outcome.score == 0.0
+
+
 @pytest.mark.parametrize(
     ("tail", "reason"),
     [
@@ -219,6 +231,11 @@ def test_tests_that_do_not_come_to_their_end_have_not_passed(grader, tail, reaso
     verdict = grade(grader, program, test_list=["assert f(2) == 4", tail], code="f = g = 1")
     assert verdict.outcome.kind is Kind.WRONG and verdict.reason == reason
     assert 0 < verdict.outcome.score < 1
+
+
+def test_setup_code_that_fails_is_an_error(grader):
+    verdict = grade(grader, fenced("f = abs"), test_list=["assert f(1)"], test_setup_code="1 / 0")
+    assert verdict.outcome.kind is Kind.ERROR and "setup code fails" in verdict.reason
 
 
 def test_a_worker_that_dies_is_replaced(grader):
@@ -265,10 +282,14 @@ def test_closing_ends_what_runs():
     spin = fenced("def f(x):\n    while True: pass")
     future = grader.submit([spin, fenced("f = 1")], [problem(test_list=SQUARES)] * 2)
     time.sleep(0.3)
+    sandboxes = set(tree(os.getpid())) & set(left_over())
     start = time.monotonic()
     grader.close()
     assert time.monotonic() - start < 10
     assert future.done()
+    while set(tree(os.getpid())) & set(left_over()) and time.monotonic() < start + 20:
+        time.sleep(0.05)
+    assert not set(left_over()) & sandboxes
 
 
 def test_verdicts_repeat(grader):

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,8 @@ from riskpo_jax.errors import UserError
 from riskpo_jax.rewards import runtime, watchdog
 from riskpo_jax.rewards.runtime import Runtime, find_runtime
 from riskpo_jax.rewards.sandbox import Bubblewrap, Limits, find_bubblewrap, guest_source, wrapped
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_missing_bubblewrap_is_named_with_the_remedy(monkeypatch):
@@ -115,7 +118,7 @@ def family():
     for _ in range(3):
         process.stdout.readline()
     yield process
-    for pid in reversed(watchdog.tree(process.pid)):
+    for pid in reversed(watchdog.tree(process.pid)) if process.poll() is None else ():
         os.kill(pid, 9)
     process.wait()
     process.stdout.close()
@@ -123,7 +126,7 @@ def family():
 
 def watched(pid, **limits):
     generous = {"memory_bytes": 1 << 40, "processes": 100, "files": 10**9, "cpu_s": 1e9}
-    return watchdog.Watched(pid, **generous | limits, folder=lambda: None, kill=print)
+    return watchdog.Watched(pid, **generous | {"deadline": float("inf")} | limits)
 
 
 def test_shared_pages_count_once(family):
@@ -139,12 +142,28 @@ def test_violations_are_named(family, tmp_path):
     assert watchdog.violation(watched(family.pid, memory_bytes=30 << 20)) == "memory"
     assert watchdog.violation(watched(family.pid, processes=0)) == "processes"
     assert watchdog.violation(watched(family.pid, cpu_s=0)) == "time"
-    late = watched(family.pid)
-    late.deadline = time.monotonic() - 1
-    assert watchdog.violation(late) == "time"
-    full = watched(family.pid, files=0)
-    full.folder = lambda: str(tmp_path)
-    assert watchdog.violation(full) == "files"
+    assert watchdog.violation(watched(family.pid, deadline=time.monotonic() - 1)) == "time"
+    here = {"inside": os.getpid(), "folder": str(tmp_path)}
+    assert watchdog.violation(watched(family.pid, files=0, **here)) == "files"
+
+
+def test_the_watchdog_kills_a_tree_and_says_why(family):
+    pids = watchdog.tree(family.pid)
+    program = (
+        "import time; from riskpo_jax.rewards.watchdog import *\n"
+        f"generous = Watched({family.pid}, 1 << 40, 100, 1, 1e9, float('inf'))\n"
+        f"strict = Watched({family.pid}, 30 << 20, 100, 1, 1e9, float('inf'))\n"
+        "dog = Watchdog()\n"
+        "for watched in (generous, strict):\n"
+        "    dog.add(watched)\n"
+        "    time.sleep(1)\n"
+        "    print(repr(dog.remove(watched.pid)))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment)
+    assert said.stdout.split() == [b"''", b"'memory'"]
+    assert family.wait(timeout=10) == -9
+    assert all(watchdog.resident_bytes([pid]) == 0 for pid in pids)
 
 
 def test_time_of_children_counts_when_they_are_gone():

@@ -180,6 +180,23 @@ def test_a_subclass_travels_as_the_value_that_it_holds(value, plain):
     assert alike(travelled(value), plain)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_integers_have_a_limit_on_both_sides(sign):
+    value = sign << wire.MAX_BITS
+    assert travelled(value // 2) == value // 2
+    with pytest.raises(wire.WireError, match="bits"):
+        wire.encode(value, refuse)
+    with pytest.raises(wire.WireError, match="bits"):
+        wire.decode(["int", hex(value) + "0" * 9], refuse)
+
+
+def test_ranges_have_a_limit():
+    assert travelled(range(wire.MAX_RANGE)) == range(wire.MAX_RANGE)
+    for end in (wire.MAX_RANGE + 1, 10**30):
+        with pytest.raises(wire.WireError):
+            wire.decode(wire.encode(range(end), refuse), refuse)
+
+
 def test_other_objects_travel_as_handles():
     things = [object(), len, Colour]
     numbers = wire.encode(things, things.index)

@@ -33,5 +33,11 @@ EXITS = [
         "import builtins\nbuiltins.AssertionError = type('E', (Exception,), {})\ndef f(x):\n    return 1\n",
     ),
     attack("assertion_error_raised", "def f(x):\n    raise AssertionError\n"),
-    attack("stop_iteration", "def f(x):\n    raise StopIteration(49)\n", "StopIteration"),
+    attack("stop_iteration", "def f(x):\n    raise StopIteration(49)\n", "ProgramRaised"),
+    attack(
+        "stop_iteration_where_a_loop_asks",
+        "def f(x):\n    raise StopIteration\n",
+        "ProgramRaised",
+        tests="assert all(map(f, [7]))",
+    ),
 ]

@@ -194,4 +194,21 @@ RESOURCES = [
         "def f(x):\n    return {i * (2 ** 61 - 1) for i in range(60000)}\n",
         "time",
     ),
+    attack(
+        "memory_bomb_while_the_tests_compute",
+        """
+        import os, time
+        def f(x):
+            for _ in range(12):
+                if os.fork() == 0:
+                    time.sleep(0.2)
+                    kept = b"x" * (64 << 20)
+                    time.sleep(3600)
+            return 10 ** 8
+        """,
+        "memory",
+        tests="assert sum(range(f(7))) and f(7) == 49",
+    ),
+    attack("returned_integer_without_end", "def f(x):\n    return 1 << (1 << 22)\n", "ValueError"),
+    attack("returned_range", "def f(x):\n    return range(10 ** 12)\n", "protocol"),
 ]
