@@ -17,7 +17,7 @@ from riskpo_jax.evaluation.responses import Response, is_plain, result_of
 from riskpo_jax.evaluation.result import EvalResult
 from riskpo_jax.rewards.grader import Grader
 from riskpo_jax.rewards.grading import PendingOutcomes, refuse_all_errors, submit_groups
-from riskpo_jax.rollout.sampler import Sampler, decode_responses
+from riskpo_jax.rollout.sampler import Sampler, decode_responses, one_ahead
 from riskpo_jax.rollout.sampling import SamplingParams
 from riskpo_jax.types import Prompts, Rollout
 
@@ -94,24 +94,21 @@ class Evaluator:
             yield pending.responses()
 
     def _rollouts(self, params: Any, eval_set: EvalSet, done: int) -> Iterator[tuple[int, Rollout]]:
-        """The start of each batch and its rollout; the devices work on the next while one is handled.
+        """The start of each batch and its rollout.
 
         The last batch is filled with repeated problems, so that one shape is compiled.
         """
-        prompts, ahead = eval_set.prompts, None
+        prompts, count = eval_set.prompts, len(eval_set.problems)
         set_key = jax.random.fold_in(self.key, zlib.crc32(eval_set.name.encode()))
-        for start in range(done, len(prompts.lengths), self.batch_size):
-            rows = np.arange(start, min(start + self.batch_size, len(prompts.lengths)))
+
+        def batch(start: int) -> tuple[int, Rollout]:
+            rows = np.arange(start, min(start + self.batch_size, count))
             filled = np.resize(rows, self.batch_size)
-            batch = self.sampler.place(Prompts(prompts.tokens[filled], prompts.lengths[filled]))
-            jax.block_until_ready(ahead)  # before the next call wants its own cache
+            placed = self.sampler.place(Prompts(prompts.tokens[filled], prompts.lengths[filled]))
             batch_key = jax.random.fold_in(set_key, start)
-            rollout = self.sampler(params, batch_key, batch, self.samples, self.sampling)
-            if ahead:
-                yield ahead
-            ahead = start, rollout
-        if ahead:
-            yield ahead
+            return start, self.sampler(params, batch_key, placed, self.samples, self.sampling)
+
+        return one_ahead(batch, range(done, count, self.batch_size))
 
     def _submit(self, problems: Sequence[Problem], rollout: Rollout) -> _Submitted:
         kept = len(problems) * self.samples

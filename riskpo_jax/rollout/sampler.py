@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from riskpo_jax.sharding import batch_sharding
 from riskpo_jax.types import Prompts, Rollout
 
 Rows = TypeVar("Rows", Prompts, Rollout)
+T = TypeVar("T")
 
 
 class Sampler:
@@ -68,16 +69,27 @@ def sample_in_turns(
     if at_once in (0, Q):
         yield slice(0, Q), sampler(params, key, prompts, group_size, sampling)
         return
-    ahead = None
-    for start in range(0, Q, at_once):
+
+    def turn(start: int) -> tuple[slice, Rollout]:
         rows, turn_key = slice(start, start + at_once), jax.random.fold_in(key, start)
-        turn = sampler.place(Prompts(prompts.tokens[rows], prompts.lengths[rows]))
-        jax.block_until_ready(ahead)  # before the next call wants its own cache
-        rollout = sampler(params, turn_key, turn, group_size, sampling)
-        if ahead:
-            yield ahead
-        ahead = rows, rollout
-    yield ahead
+        placed = sampler.place(Prompts(prompts.tokens[rows], prompts.lengths[rows]))
+        return rows, sampler(params, turn_key, placed, group_size, sampling)
+
+    yield from one_ahead(turn, range(0, Q, at_once))
+
+
+def one_ahead(dispatch: Callable[[int], T], starts: Iterable[int]) -> Iterator[T]:
+    """`dispatch` of every start in order; while the caller has one, the devices work on the next.
+
+    Never on two: the second would want a KV cache beside the first one's.
+    """
+    ready: list[T] = []
+    for start in starts:
+        jax.block_until_ready(ready)
+        ready.append(dispatch(start))
+        if len(ready) > 1:
+            yield ready.pop(0)
+    yield from ready
 
 
 def join_turns(sampler: Sampler, turns: Sequence[Rollout]) -> Rollout:
