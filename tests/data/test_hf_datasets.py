@@ -71,6 +71,13 @@ class TestInstalled:
             HubSource("openai/gsm8k", "main", "train")
         assert "\n" not in str(caught.value)
 
+    def test_a_part_of_a_split_and_one_without_rows(self, tmp_path):
+        folder = tmp_path / "mine"
+        self.write(folder, "parquet")
+        assert len(HubSource(str(folder), None, "train[:2]", COLUMNS)) == 2
+        with pytest.raises(UserError, match=r"cannot load split .* no data"):
+            HubSource(str(folder), None, "train[:0]", COLUMNS)
+
     def test_an_absent_file_is_not_looked_for_on_the_hub(self):
         with pytest.raises(UserError, match="datasets:absent/x.parquet: there is no such file"):
             HubSource("absent/x.parquet", None, "train")
