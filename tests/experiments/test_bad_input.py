@@ -88,7 +88,7 @@ def test_good_input_reaches_the_devices(call, task, jsonl_task, model_directory)
         (["--algorithm.alpha=0.8"], "--algorithm.alpha=0.8 and --algorithm.beta=0.8"),
         (["--algorithm.bundle_size=7"], "--algorithm.bundle_size=7 does not divide"),
         (["--algorithm.preset=grpo", "--algorithm.credit=expected"], "--algorithm.credit"),
-        (["--reward.name=countdwn"], "unknown reward 'countdwn': use one of countdown, math"),
+        (["--reward.name=countdwn"], "unknown reward 'countdwn': use auto, countdown, math"),
         (["--reward.name=nowhere:reward"], "cannot import nowhere"),
         (["--data.levels=easy,impossible"], "impossible"),
         (["--data.prompt_template={numbrs}"], "numbrs"),
