@@ -3,6 +3,7 @@
 Prints precision and recall by category on labelled pairs (--pairs=FILE,FILE), the pairs that are graded
 otherwise than labelled, the throughput of the worker pool on typical responses (made from the reference
 solutions in --folder=DATA where given, else the pairs' own), and what bombs cost, one at a time.
+--math_verify compares with math-verify (in the extra `test`) by itself, on the whole response.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _PAIRS = flags.DEFINE_list(
 _FOLDER = flags.DEFINE_string(
     "folder", None, "Folder with math_test_rest.jsonl, gsm8k_train.jsonl."
 )
+_VERIFY = flags.DEFINE_bool("math_verify", False, "Show how math-verify by itself does, too.")
 _RESPONSES = flags.DEFINE_integer("responses", 20_000, "Responses in the throughput measurement.")
 
 _REWARD = "riskpo_jax.rewards.math:math_reward"
@@ -84,6 +86,8 @@ def main() -> None:
         for file in files:
             pairs += (of_file := read_pairs(file))
             _report_quality(console, file.name, of_file, pool)
+            if _VERIFY.value:
+                _report_math_verify(console, of_file, workers)
         _report_throughput(console, *_typical(pairs, _FOLDER.value), pool)
         _report_bombs(console, pool)
     finally:
@@ -99,6 +103,20 @@ def _report_quality(console: Console, name: str, pairs: Sequence[Pair], pool: Po
     console.print(table)
     _list(console, "graded correct, labelled wrong", counts["all"].false_positives)
     _list(console, "labelled correct, not graded so", counts["all"].false_negatives)
+
+
+def _report_math_verify(console: Console, pairs: Sequence[Pair], workers: int) -> None:
+    path = "experiments.math_verify_reward:math_verify_reward"
+    pool = PoolGrader(path, {}, workers=workers, timeout_s=1.0, memory_mb=1024)
+    try:
+        outcomes = pool.submit([p.response for p in pairs], [p.problem for p in pairs]).result()
+    finally:
+        pool.close()
+    c = count(pairs, outcomes)["all"]
+    console.print(
+        f"math-verify by itself: precision {c.precision:.4f}, recall {c.recall:.4f}, "
+        f"{len(c.false_positives)} wrong responses graded correct, {pool.workers_lost} workers lost"
+    )
 
 
 def _list(console: Console, title: str, names: Sequence[str]) -> None:

@@ -37,7 +37,9 @@ SOFT_FRACTION = 0.5  # of the deadline, after which Python code is interrupted a
 class PoolGrader:
     """A `Grader` that calls function(response, problem, **options) in worker processes.
 
-    path: the function, as "package.module:function"; workers import it, this process does not.
+    path: the function, as "package.module:function"; workers import it, this process does not. What it needs
+    is best imported at the top of its module: the first response's time is not for that. If the function has
+    an attribute `warm_up`, a worker calls it before it is ready.
     options: keyword arguments of the function, which must pickle.
     workers: how many may work at once. timeout_s: wall-clock seconds for one response, from the moment that
     a worker begins on it; then the worker is killed and the outcome is TIMEOUT. Python code is interrupted

@@ -60,6 +60,8 @@ def main() -> None:
     except UserError as error:
         _reply(replies, {"refused": str(error)})
         return
+    if warm_up := getattr(reward, "warm_up", None):
+        warm_up()
     options, soft_timeout_s = start["options"], start["soft_timeout_s"]
     with _alarms():
         _limit(start["memory_mb"])

@@ -110,3 +110,12 @@ def environment(response: str, problem: Problem) -> Outcome:
 
 def process(response: str, problem: Problem) -> Outcome:
     return verdict(True, str(os.getpid()))
+
+
+def warm(response: str, problem: Problem) -> Outcome:
+    """Whether the worker was warmed up."""
+    return verdict(warm.is_warm)
+
+
+warm.is_warm = False
+warm.warm_up = lambda: setattr(warm, "is_warm", True)

@@ -135,6 +135,14 @@ def test_options_reach_the_function():
         grader.close()
 
 
+def test_a_worker_warms_up_before_it_grades():
+    grader = make("warm")
+    try:
+        assert grade(grader, ["a"])[0].correct
+    finally:
+        grader.close()
+
+
 def test_a_score_that_is_no_number_is_an_error():
     grader = make("nan")
     try:
@@ -146,7 +154,7 @@ def test_a_score_that_is_no_number_is_an_error():
 def test_a_reward_must_return_an_outcome():
     grader = make("bare_number")
     try:
-        with pytest.raises(UserError, match="returned 1.0 for problem 0.*Outcome"):
+        with pytest.raises(UserError, match="returned 1.0 for problem [01].*Outcome"):
             grade(grader, ["a", "b"])
     finally:
         grader.close()
