@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
-from typing import TypeVar
 
 from absl import logging
 
@@ -18,6 +16,7 @@ from riskpo_jax.errors import UserError
 from riskpo_jax.rewards import wire
 from riskpo_jax.rewards.code_pool import Pool
 from riskpo_jax.rewards.code_worker import worker_command
+from riskpo_jax.rewards.futures import gathered
 from riskpo_jax.rewards.outcome import NO_ANSWER, Kind, Outcome
 from riskpo_jax.rewards.program import last_block
 from riskpo_jax.rewards.runtime import find_runtime
@@ -31,10 +30,6 @@ _REMEDY = (
     "bubblewrap needs user namespaces: see 'Where it runs' in docs/rewards_code.md, or run what the "
     "model writes without a sandbox, at your own risk, with --reward.unsafe_code_without_sandbox"
 )
-
-
-A = TypeVar("A")
-B = TypeVar("B")
 
 
 @dataclass(frozen=True)
@@ -99,7 +94,7 @@ class CodeGrader:
         self, responses: Sequence[str], problems: Sequence[Problem]
     ) -> Future[list[Outcome]]:
         """Equal programs for one problem are run once."""
-        return _gathered(
+        return gathered(
             self._jobs(responses, problems), lambda verdicts: [v.outcome for v in verdicts]
         )
 
@@ -157,29 +152,3 @@ class CodeGrader:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._pool.close()
         self._threads.shutdown()
-
-
-def _gathered(parts: list[Future[A]], finish: Callable[[list[A]], B]) -> Future[B]:
-    """One future of all results, in order, passed through `finish`."""
-    whole: Future[B] = Future()
-    lock = threading.Lock()
-    waiting = set(parts)
-
-    def settle() -> None:
-        try:
-            whole.set_result(finish([part.result() for part in parts]))
-        except BaseException as error:  # CancelledError among them
-            whole.set_exception(error)
-
-    def done(part: Future[A]) -> None:
-        with lock:
-            waiting.remove(part)
-            last = not waiting
-        if last:
-            settle()
-
-    if not parts:
-        settle()
-    for part in set(parts):
-        part.add_done_callback(done)
-    return whole

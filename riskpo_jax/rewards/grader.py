@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from itertools import chain
+from operator import itemgetter
 from typing import Protocol
 
 from riskpo_jax.data.problem import Problem
 from riskpo_jax.errors import UserError
+from riskpo_jax.rewards.futures import gathered
 from riskpo_jax.rewards.guard import grade_one
 from riskpo_jax.rewards.outcome import Outcome, Reward
 
@@ -64,45 +66,16 @@ class RoutedGrader:
         for row, problem in enumerate(problems):
             rows_of[problem.reward].append(row)
         parts = [
-            (
-                rows,
-                self._graders[name].submit(
-                    [responses[row] for row in rows], [problems[row] for row in rows]
-                ),
-            )
+            self._graders[name].submit([responses[i] for i in rows], [problems[i] for i in rows])
             for name, rows in rows_of.items()
         ]
-        return _gathered(len(responses), parts)
+
+        def in_order(parts: Sequence[Sequence[Outcome]]) -> list[Outcome]:
+            by_row = zip(chain(*rows_of.values()), chain(*parts), strict=True)
+            return [outcome for _, outcome in sorted(by_row, key=itemgetter(0))]
+
+        return gathered(parts, in_order)
 
     def close(self) -> None:
         for grader in self._graders.values():
             grader.close()
-
-
-def _gathered(
-    count: int, parts: Sequence[tuple[Sequence[int], Future[list[Outcome]]]]
-) -> Future[list[Outcome]]:
-    """The results of futures in one list, each at its rows; done when the last part is."""
-    whole: Future[list[Outcome]] = Future()
-    missing, lock = len(parts), threading.Lock()
-
-    def part_done(_: Future) -> None:
-        nonlocal missing
-        with lock:
-            missing -= 1
-            if missing:
-                return
-        outcomes: list = [None] * count
-        try:
-            for rows, part in parts:
-                for row, outcome in zip(rows, part.result(), strict=True):
-                    outcomes[row] = outcome
-            whole.set_result(outcomes)
-        except BaseException as error:  # noqa: BLE001 - the future carries it to whoever waits
-            whole.set_exception(error)
-
-    for _, part in parts:
-        part.add_done_callback(part_done)
-    if not parts:
-        whole.set_result([])
-    return whole

@@ -207,7 +207,12 @@ def test_an_empty_or_missing_file_and_nothing_to_evaluate(
 @pytest.mark.parametrize("module", [run, evaluate])
 def test_sets_by_name(refused, task, tmp_path, module):
     """Told before a device is touched: what is absent, and names that nobody knows."""
-    named = [*task, f"--data.folder={tmp_path}", "--reward.name=math"]
+    model = next(flag for flag in task if flag.startswith("--model.path="))
+    named = [
+        *task,
+        f"--data.folder={tmp_path}",
+        *[model.replace(".path", "")] * (module is evaluate),
+    ]
     message = refused(module, *named, "--eval.datasets=aime24")
     assert f"there is no {tmp_path / 'aime24.jsonl'}: get " in message
     assert "unknown data set 'aime42' (close: aime" in refused(
