@@ -104,7 +104,9 @@ def _power(base, exponent):
         if exponent == 0 or mpmath.re(exponent) < 0:
             return mpmath.nan
         return mpmath.mpf(0)
-    if abs(exponent) * abs(mpmath.log10(abs(base))) > _MAX_LOG10 or abs(exponent) > 10**9:
+    with mpmath.workdps(15):  # a logarithm of thousands of digits takes seconds
+        magnitude = abs(exponent) * abs(mpmath.log10(abs(base)))
+    if magnitude > _MAX_LOG10 or abs(exponent) > 10**9:
         raise TooLarge("a power")
     return mpmath.power(base, exponent)
 
