@@ -62,6 +62,11 @@ east                                     ~ \text{East}
 3\text{ to }1                            ~ 3:1
 6 m                                      ~ 6m
 y'+y=0                                   ~ y+y'=0
+5\text{ PM}                              ~ 5\text{ p.m.}
+5                                        ~ 5\text{ p.m.}
+5\text{ students in a month}             ~ 5
+5\text{ m}                               ~ 5
+5\text{ A}                               ~ 5
 2^{2019}-1                               ~ 2\cdot 2^{2018}-1
 \sqrt{10^{80}+1}-10^{40}                 ~ \frac{1}{\sqrt{10^{80}+1}+10^{40}}
 2^{200}+\sqrt2\cdot\sqrt2-2              ~ 2^{200}
@@ -123,6 +128,17 @@ teas                                     ~ \text{east}
 6                                        ~ 6m
 |x|                                      ~ x
 \ln 2                                    ~ \log_{10} 2
+5\text{ tenths}                          ~ 5
+3\text{ fourths}                         ~ 3
+3\text{ sixteenths}                      ~ 3
+5\text{ factorial}                       ~ 5
+5\text{ negative}                        ~ 5
+5\text{ at least}                        ~ 5
+5\text{ incorrect}                       ~ 5
+3\text{ x}                               ~ 3
+3\text{ i}                               ~ 3
+5\text{ a.m.}                            ~ 5\text{ p.m.}
+5\text{ AM}                              ~ 5\text{ p.m.}
 2^{2019}                                 ~ 2^{2019}-1
 100!+1                                   ~ 100!
 1                                        ~ 1-\frac{1}{2^{200}}
