@@ -103,15 +103,18 @@ class CodeGrader:
         return [job.result() for job in self._jobs(responses, problems)]
 
     def _jobs(self, responses: Sequence[str], problems: Sequence[Problem]) -> list[Future[Verdict]]:
-        suites = {(p.dataset, p.id): lru_cache(partial(suite_of, p)) for p in problems}
+        suites: dict[tuple, tuple[Problem, Callable[[], Suite]]] = {}
         jobs: dict[tuple, Future[Verdict]] = {}
         in_order = []
         for response, problem in zip(responses, problems, strict=True):
             block = last_block(response)
             text, fenced = (response, False) if block is None else (block, True)
-            key = (text, fenced, problem.dataset, problem.id)
+            name = (problem.dataset, problem.id)
+            first, suite = suites.setdefault(name, (problem, lru_cache(partial(suite_of, problem))))
+            if problem is not first and problem.metadata != first.metadata:  # names may repeat
+                name, suite = (id(problem),), partial(suite_of, problem)
+            key = (text, fenced, *name)
             if key not in jobs:
-                suite = suites[problem.dataset, problem.id]
                 jobs[key] = self._threads.submit(self._grade, text, fenced, problem, suite)
             in_order.append(jobs[key])
         return in_order

@@ -42,8 +42,10 @@ class Pool:
         """Kills the processes and waits for that; a job in work raises OSError, and any later one."""
         for worker in self._all:
             worker.kill()
-        for _ in self._all:
-            self._free.get().end()
+        idle = [self._free.get() for _ in self._all]
+        for worker in idle:
+            worker.end()
+            self._free.put(worker)  # for whoever asks from now on: it refuses
 
 
 class _Worker:

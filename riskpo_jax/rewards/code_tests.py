@@ -8,6 +8,7 @@ values, and by nothing else.
 from __future__ import annotations
 
 import ast
+import builtins
 import contextlib
 import random
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from types import CodeType
 from typing import Any
 
 from riskpo_jax.rewards import remote
+from riskpo_jax.rewards.program import joined
 from riskpo_jax.rewards.remote import CannotSend
 from riskpo_jax.rewards.sandbox_session import ProgramEnded, Session
 from riskpo_jax.rewards.suite import Suite, imports_for, test_globals
@@ -87,7 +89,7 @@ def run_asserts(suite: Suite, program: str, session: Session, stop_early: bool) 
     _set_up(suite, namespace)
     try:
         remote.load(session, _with_imports(suite, program))
-        namespace |= _looked_up(suite, session)
+        _bind(suite, session, namespace)
         namespace[_RECORD] = _Recorder(tally, stop_early)
         exec(code, namespace)
     except _Enough:
@@ -111,6 +113,7 @@ def _set_up(suite: Suite, namespace: dict[str, Any]) -> None:
 def run_pairs(suite: Suite, program: str, start: Callable[[], Session], stop_early: bool) -> Tally:
     """One run of the whole program for each pair; what it prints must have the expected tokens.
 
+    Pairs after one that exceeds the time are not run, and have failed.
     Tokens are what white space separates, and are compared as text: 1.0 is not 1.
     """
     tally = Tally(len(suite.pairs))
@@ -123,25 +126,26 @@ def run_pairs(suite: Suite, program: str, start: Callable[[], Session], stop_ear
                 reason = str(ended)
         (tally.failed if reason else tally.passed).add(index)
         tally.reason = tally.reason or reason
-        if reason and stop_early:
+        if reason and (stop_early or reason == "time"):  # it would take as long each time
             break
     return tally
 
 
 def _with_imports(suite: Suite, program: str) -> str:
-    imports = imports_for(program) if suite.imported else ""
-    return f"{imports}\n{program}" if imports else program
+    return joined(imports_for(program) + "\n", program) if suite.imported else program
 
 
-def _looked_up(suite: Suite, session: Session) -> dict[str, Any]:
-    """What the program does not define, the tests will miss."""
-    found = {}
+def _bind(suite: Suite, session: Session, namespace: dict[str, Any]) -> None:
+    """Gives the names of the suite what the program defines.
+
+    What it does not define, the tests will miss: no builtin or beginning in the prompt stands in for it.
+    """
+    others = {name: value for name, value in vars(builtins).items() if name not in suite.names}
+    namespace["__builtins__"] = others
     for name in suite.names:
-        try:
-            found[name] = remote.lookup(session, name)
-        except KeyError:
-            continue
-    return found
+        namespace.pop(name, None)
+        with contextlib.suppress(KeyError):
+            namespace[name] = remote.lookup(session, name)
 
 
 class _Wrap(ast.NodeTransformer):

@@ -28,6 +28,7 @@ MAX_ANSWER_LENGTH = 500  # characters, or three times the reference's; longer on
 MAX_DEPTH = 24  # of braces in an answer
 RELATIVE_TOLERANCE = {"minerva": 0.01}  # data sets of measured values
 _CHOICE = re.compile(r"\\text\{\s*\(([A-Z])\)\s*\}\s*:?\s*(?=\S)|\(([A-E])\)\s+(?=\S)")
+_OTHER_CHOICE = re.compile(r"(?<![A-Za-z])\([A-Z]\)|^\s*(?:\\text\{)?\s*[A-Z][\s}.]*$")
 _GSM8K = re.compile(r"####\s*(\S.*?)\s*$", re.DOTALL)
 _FIRST_PAIRS = [
     (r"\frac{\sqrt{3}}{2}", r"\frac{3}{2\sqrt{3}}"),
@@ -177,7 +178,8 @@ def _without_choice(extracted: str) -> list[str]:
     r"""The cleaned answer; of \textbf{(B)}\ 12 the letter and the 12."""
     text = clean(extracted)
     if match := _CHOICE.match(text):
-        return [match[1] or match[2], text[match.end() :]]
+        letter, rest = match[1] or match[2], text[match.end() :]
+        return [text] if _OTHER_CHOICE.search(rest) else [letter, rest]
     return [text]
 
 

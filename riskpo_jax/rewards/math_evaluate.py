@@ -16,6 +16,7 @@ from riskpo_jax.rewards.math_read import TooLarge, Unreadable
 DIGITS = 50
 _MAX_LOG10 = 10_000  # of the magnitude of any intermediate number
 _MAX_NODES = 400
+_LOG10_OF_2 = 0.30103
 
 
 def generic(name: str) -> mpmath.mpf:
@@ -36,11 +37,15 @@ _FUNCTIONS: Mapping[str, Callable] = {
 
 
 class Evaluator:
-    """The value of a sympy expression where its variables have given values."""
+    """The value of a sympy expression where its variables have given values.
+
+    magnitude: the decimal exponent, without its sign, of the largest or smallest number on the way.
+    """
 
     def __init__(self, point: Mapping[str, mpmath.mpf]):
         self._point = point
         self._nodes = 0
+        self.magnitude = 0
 
     def value(self, node: sympy.Basic):
         self._nodes += 1
@@ -50,8 +55,10 @@ class Evaluator:
             number = self._value(node)
         except (ZeroDivisionError, ValueError, OverflowError):
             return mpmath.nan
-        if mpmath.isfinite(number) and number and abs(mpmath.log10(abs(number))) > _MAX_LOG10:
-            raise TooLarge("too large a number")
+        if mpmath.isfinite(number) and number:
+            self.magnitude = max(self.magnitude, int(abs(mpmath.mag(number)) * _LOG10_OF_2))
+            if self.magnitude > _MAX_LOG10:
+                raise TooLarge("too large a number")
         return number
 
     def _value(self, node: sympy.Basic):
@@ -84,7 +91,7 @@ class Evaluator:
     @staticmethod
     def _opaque(name: str, arguments: list) -> mpmath.mpf:
         """Something unknown, the same wherever the same is written: f(4 - x) is f(-x + 4)."""
-        written = [mpmath.nstr(argument, 20) for argument in arguments]
+        written = [mpmath.nstr(argument, mpmath.mp.dps // 2) for argument in arguments]
         return generic(f"{name}({', '.join(written)})")
 
 
@@ -97,7 +104,9 @@ def _power(base, exponent):
         if exponent == 0 or mpmath.re(exponent) < 0:
             return mpmath.nan
         return mpmath.mpf(0)
-    if abs(exponent) * abs(mpmath.log10(abs(base))) > _MAX_LOG10 or abs(exponent) > 10**9:
+    with mpmath.workdps(15):  # a logarithm of thousands of digits takes seconds
+        magnitude = abs(exponent) * abs(mpmath.log10(abs(base)))
+    if magnitude > _MAX_LOG10 or abs(exponent) > 10**9:
         raise TooLarge("a power")
     return mpmath.power(base, exponent)
 

@@ -1,18 +1,29 @@
-r"""Whether two expressions are equal: by their values, at fixed points, with 50 digits.
+r"""Whether two expressions are equal: by their values, at fixed points.
 
 By the identity theorem two elementary expressions that agree at several generic points are equal; left of
-zero, where roots and logarithms have branches, only real values are compared.
+zero, where roots and logarithms have branches, only real values are compared. What has steps or corners
+(floors, absolute values) is compared at integers and far away, too. 38 digits count, and more where there
+are large or small numbers on the way: 2^{2019} is not 2^{2019}-1.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 
 import mpmath
 import sympy
 
 from riskpo_jax.rewards.math_evaluate import DIGITS, Evaluator, generic
-from riskpo_jax.rewards.math_read import as_fraction, read
+from riskpo_jax.rewards.math_read import TooLarge, as_fraction, read
 
 _SEEDS = ("a", "b", "c", "d")
+_GUARD_DIGITS = 12  # lost to rounding
+_COMMON_MAGNITUDE = 10  # for which DIGITS are enough
+_STEPS = (sympy.floor, sympy.ceiling, sympy.Abs, sympy.sign, sympy.Mod)
+
+Point = Mapping[str, mpmath.mpf]
+"""variable -> value"""
 
 
 def symbols(text: str) -> set[str]:
@@ -29,7 +40,7 @@ def equal(answer: str, gold: str) -> bool:
     exact = [as_fraction(answer), as_fraction(gold)]
     if None not in exact:
         return exact[0] == exact[1]
-    return same_values([read(answer)], [read(gold)])
+    return _same_value(read(answer), read(gold))
 
 
 def proportional(answer: tuple[str, str], gold: tuple[str, str], *, positive: bool) -> bool:
@@ -39,13 +50,11 @@ def proportional(answer: tuple[str, str], gold: tuple[str, str], *, positive: bo
     """
     sides = [read(text) for text in (*answer, *gold)]
     factor = None
-    for point in _points(sides):
-        with mpmath.workdps(DIGITS):
-            a, b, c, d = (Evaluator(point).value(side) for side in sides)
-            first, second = a - b, c - d
+    for _, (a, b, c, d), digits in _values(sides):
+        with mpmath.workdps(2 * digits):
+            first, second, tolerance = a - b, c - d, mpmath.mpf(10) ** -digits
             if not (_is_finite(first) and _is_finite(second)):
                 continue
-            tolerance = _tolerance(*sides)
             if _close(first, 0, tolerance) or _close(second, 0, tolerance):
                 if not (_close(first, 0, tolerance) and _close(second, 0, tolerance)):
                     return False
@@ -59,43 +68,73 @@ def proportional(answer: tuple[str, str], gold: tuple[str, str], *, positive: bo
     return mpmath.im(factor) == 0
 
 
-def value(text: str) -> mpmath.mpf | None:
-    """The real value of an expression without variables; None where it has some. Raises as `read`."""
+def value(text: str) -> Fraction | None:
+    """The real value of an expression without variables, to 30 digits, or more where large numbers are on
+    the way; None where it has variables or no finite real value. Raises as `read`."""
     expression = read(text)
     if expression.free_symbols or expression.atoms(sympy.core.function.AppliedUndef):
         return None
-    with mpmath.workdps(DIGITS):
-        number = Evaluator({}).value(expression)
-        return mpmath.re(number) if mpmath.im(number) == 0 else None
+    [number], digits = _at({}, [expression])
+    if not _is_finite(number) or mpmath.im(number) != 0:
+        return None
+    with mpmath.workdps(2 * digits):
+        return Fraction(mpmath.nstr(mpmath.re(number), digits - 8, strip_zeros=False))
 
 
-def same_values(answers: list[sympy.Expr], golds: list[sympy.Expr]) -> bool:
-    """Whether expressions agree pairwise at every point where both are defined, and at one at least."""
-    expressions = [*answers, *golds]
+def _same_value(answer: sympy.Expr, gold: sympy.Expr) -> bool:
+    """Whether two expressions agree at every point where both are defined, and at one at least."""
     agreed = False
-    for point in _points(expressions):
-        with mpmath.workdps(DIGITS):
-            for answer, gold in zip(answers, golds, strict=True):
-                a, b = Evaluator(point).value(answer), Evaluator(point).value(gold)
-                if not (_is_finite(a) and _is_finite(b)):
-                    if _same_infinity(a, b):
-                        agreed = True
-                        continue
-                    if not point:
-                        return False
-                    continue
-                if not _close(a, b, _tolerance(answer, gold)):
-                    # Left of zero, roots and logarithms have branches; real values have not.
-                    if point and min(point.values()) < 0 and (mpmath.im(a) or mpmath.im(b)):
-                        continue
-                    return False
+    for point, (a, b), digits in _values([answer, gold]):
+        if not (_is_finite(a) and _is_finite(b)):
+            if _same_infinity(a, b):
                 agreed = True
+            elif not point:
+                return False
+            continue
+        with mpmath.workdps(2 * digits):
+            if _close(a, b, mpmath.mpf(10) ** -digits):
+                agreed = True
+            # Left of zero, roots and logarithms have branches; real values have not.
+            elif not (point and min(point.values()) < 0 and (mpmath.im(a) or mpmath.im(b))):
+                return False
     return agreed
 
 
-def _points(expressions: list[sympy.Expr]) -> list[dict[str, mpmath.mpf]]:
-    """Points (name -> number) for all variables: none, or positive and negative generic ones."""
+def _values(expressions: Sequence[sympy.Expr]) -> Iterator[tuple[Point, list, int]]:
+    """Points, and `_at` there."""
     names = sorted({s.name for e in expressions for s in e.free_symbols} - {"i"})
+    for point in _points(names):
+        yield point, *_at(point, expressions)
+    if names and any(e.has(*_STEPS) for e in expressions):
+        for point in _far_points(names):
+            try:
+                yield point, *_at(point, expressions)
+            except TooLarge:  # so far away only
+                continue
+
+
+def _at(point: Point, expressions: Sequence[sympy.Expr]) -> tuple[list, int]:
+    """The values of expressions at a point, and how many digits of them count."""
+    numbers, magnitude = _evaluated(point, expressions, DIGITS)
+    if magnitude <= _COMMON_MAGNITUDE:
+        return numbers, DIGITS - _GUARD_DIGITS
+    # x - A and x - A + 1 are proportional but for 1 / A^2; one magnitude more is for a difference's digits.
+    numbers, _ = _evaluated(point, expressions, DIGITS + 3 * magnitude)
+    return numbers, DIGITS + 2 * magnitude - _GUARD_DIGITS
+
+
+def _evaluated(
+    point: Point, expressions: Sequence[sympy.Expr], digits: int
+) -> tuple[list, int]:
+    """The values, and the largest magnitude on the way."""
+    evaluators = [Evaluator(point) for _ in expressions]
+    with mpmath.workdps(digits):
+        numbers = [e.value(x) for e, x in zip(evaluators, expressions, strict=True)]
+    return numbers, max(e.magnitude for e in evaluators)
+
+
+def _points(names: Sequence[str]) -> list[Point]:
+    """One point without variables; else positive and negative generic ones."""
     if not names:
         return [{}]
     points = []
@@ -106,10 +145,10 @@ def _points(expressions: list[sympy.Expr]) -> list[dict[str, mpmath.mpf]]:
     return [*points, mixed]
 
 
-def _tolerance(*expressions: sympy.Expr) -> mpmath.mpf:
-    """The parser keeps 15 digits of a decimal; all else is exact."""
-    inexact = any(e.atoms(sympy.Float) for e in expressions)
-    return mpmath.mpf(10) ** (-12 if inexact else -(DIGITS - 12))
+def _far_points(names: Sequence[str]) -> list[Point]:
+    far = [{name: scale * generic("far" + name) for name in names} for scale in (1000, -1000)]
+    whole = [{name: mpmath.mpf(k + first) for k, name in enumerate(names)} for first in (2, 5)]
+    return far + whole
 
 
 def _close(a, b, tolerance) -> bool:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-import mpmath
-
 from riskpo_jax.rewards import math_numeric, math_units
 from riskpo_jax.rewards.math_answer import Quantity
 from riskpo_jax.rewards.math_read import Unreadable, as_fraction
@@ -89,17 +87,14 @@ def _near(answer, gold, tolerance: Tolerance) -> bool:
 
 
 def real_value(text: str) -> Fraction | None:
-    """The real value of an expression without variables, to 30 digits; None for others."""
+    """The real value of an expression without variables, see `math_numeric.value`; None for others."""
     exact = as_fraction(text)
     if exact is not None:
         return exact
     try:
-        number = math_numeric.value(text)
+        return math_numeric.value(text)
     except Unreadable:
         return None
-    if number is None or not mpmath.isfinite(number):
-        return None
-    return Fraction(mpmath.nstr(number, 30, strip_zeros=False))
 
 
 def has_variables(text: str) -> bool:

@@ -70,6 +70,8 @@ mol mole = mol 1
 cal calorie = cal 1
 kcal = cal 1000
 percent = percent 1
+am = forenoon 1
+pm = afternoon 1
 """
 _COMPOUND = {"mph": "mile/hour", "kmph": "km/hour", "kph": "km/hour", "sqft": "ft^2"}
 _SINGLE_LETTERS = "mgshlLNJWVKA"
@@ -82,9 +84,13 @@ _NO_UNIT = re.compile(
     r"\b(?:and|or|if|where|when|not|but|then|so|is|are|than|to|for|from|with|because|since|maybe|"
     r"between|about|approximately|except|plus|minus|times|no|none|either|neither|both|mod|modulo|"
     r"one|two|three|four|five|six|seven|eight|nine|ten|zero|"
-    r"half|quarter|third|over|squared|cubed|until|through|hence|else|otherwise|let)\b",
+    r"half|halves|quarters?|thirds?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?|"
+    r"\w+teenths?|elevenths?|twel(?:f|v)ths?|\w+tieths?|\w*(?:hundred|thousand|million|billion)ths?|"
+    r"over|squared|cubed|factorial|negative|least|most|false|wrong|incorrect|unless|doubled?|"
+    r"until|through|hence|else|otherwise|let)\b",
     re.IGNORECASE,
 )
+_HALF_OF_DAY = re.compile(r"\b([ap])\.\s*m\b", re.IGNORECASE)
 _FACTOR = re.compile(r"([A-Za-z]+)\s*(?:\^\s*\{?\s*(-?\d)\s*\}?)?")
 
 
@@ -115,6 +121,7 @@ _UNITS = _read_table()
 @lru_cache(maxsize=4096)
 def parse_unit(text: str) -> Unit | None:
     """The unit that a text names; None for words that are no known unit ("apples", "ways")."""
+    text = _HALF_OF_DAY.sub(r"\1m", text)
     text = text.strip().strip(".").replace(".", " ").replace(r"\cdot", " ").replace("*", " ")
     dimensions: dict[str, int] = {}
     size = Fraction(1)
@@ -182,6 +189,7 @@ def may_be_unit(text: str) -> bool:
     words = re.findall(r"[A-Za-z]+", text)
     return (
         0 < len(words) <= 5
+        and (any(len(word) > 1 for word in words) or parse_unit(text) is not None)
         and len(text) <= 60
         and not re.search(r"[=<>\\\d]", re.sub(r"\^\s*\{?-?\d\}?|\\cdot", "", text))
         and not _NO_UNIT.search(text)

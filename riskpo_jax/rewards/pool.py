@@ -82,10 +82,11 @@ class PoolGrader:
         self._broken: UserError | None = None
         self._started: Future[None] = Future()
         self._closing = False
-        self._lock = threading.Lock()  # of _queue, _broken and _closing
+        self._lock = threading.Lock()  # of _queue, _broken, _closing and _wake_write
         self._selector = selectors.DefaultSelector()
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_write, False)
+        self._wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_write, False)
+        self._wake_write: int | None = wake_write
         self._selector.register(self._wake_read, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._run, name="grading", daemon=True)
         self._thread.start()
@@ -123,8 +124,9 @@ class PoolGrader:
         atexit.unregister(self.close)
 
     def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError, OSError):  # full: it is awake; gone: it is closed
-            os.write(self._wake_write, b"x")
+        with self._lock, contextlib.suppress(BlockingIOError):  # full: it is awake
+            if self._wake_write is not None:
+                os.write(self._wake_write, b"x")
 
     # What follows runs in the pool's thread.
 
@@ -158,14 +160,20 @@ class PoolGrader:
         for process in [p for p in self._processes if p.idle]:
             if busy >= self._workers:
                 return
-            with self._lock:
-                fair = -(-len(self._queue) // (4 * self._workers))
-                size = min(len(self._queue), max(1, min(fair, MAX_CHUNK)))
-                chunk = [self._queue.popleft() for _ in range(size)]
-            chunk = [item for item in chunk if not item.batch.done]
-            if chunk:
+            if chunk := self._next_chunk():
                 process.send(chunk, self._timeout_s)
                 busy += 1
+
+    def _next_chunk(self) -> list[Item]:
+        """What a worker is to do next; empty only where nothing waits. Drops what nobody waits for."""
+        chunk: list[Item] = []
+        with self._lock:
+            fair = -(-len(self._queue) // (4 * self._workers))
+            while self._queue and len(chunk) < max(1, min(fair, MAX_CHUNK)):
+                item = self._queue.popleft()
+                if not item.batch.done:
+                    chunk.append(item)
+        return chunk
 
     def _patience(self) -> float | None:
         deadlines = [p.deadline for p in self._processes if p.deadline is not None]
@@ -274,8 +282,10 @@ class PoolGrader:
         if not self._started.done():
             self._started.set_exception(UserError("the grader was closed before it had started"))
         self._selector.close()
+        with self._lock:  # its number may be another file's soon
+            write, self._wake_write = self._wake_write, None
         os.close(self._wake_read)
-        os.close(self._wake_write)
+        os.close(write)
 
 
 def _pickled(response: str, problem: Problem) -> bytes:

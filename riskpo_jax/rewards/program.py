@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
+import textwrap
 import warnings
 
 MAX_LENGTH = 64 * 1024  # characters of a program
 
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+.-]*)[^\n]*$", re.MULTILINE)
 _PYTHON = {"python", "python3", "py", "py3"}
+_FUTURE = re.compile(r"^from __future__ import [\w ,]+$\n?", re.MULTILINE)
 
 
 def last_block(response: str) -> str | None:
@@ -44,13 +46,14 @@ def choose(text: str, fenced: bool, prompt: str, names: list[str]) -> str | None
     text = text.replace("\r\n", "\n").replace("\t", "    ") if "\r" in text else text
     if len(text) > MAX_LENGTH:
         return text[:MAX_LENGTH] + "\n(" if fenced else None  # does not parse
-    if defines(text, names):
-        return _preamble(prompt, names) + text
+    for whole in (text, textwrap.dedent(text)):  # a block in a list is indented
+        if defines(whole, names):
+            return joined(_preamble(prompt, names), whole)
     if prompt:
         for body in (text, _continuation(text)):
             if defines(prompt + body, names) and body.strip():
                 return prompt + body
-    return _preamble(prompt, names) + text if fenced else None
+    return joined(_preamble(prompt, names), text) if fenced else None
 
 
 def defines(source: str, names: list[str]) -> bool:
@@ -80,11 +83,19 @@ def defined_names(tree: ast.Module) -> set[str]:
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.Assign):
             names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-    return names
+    return names | imported_names(tree)
+
+
+def imported_names(tree: ast.Module) -> set[str]:
+    """What a module imports at its top level."""
+    return {
+        (alias.asname or alias.name).partition(".")[0]
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
 
 
 def fingerprint(program: str) -> str:
@@ -95,6 +106,13 @@ def fingerprint(program: str) -> str:
     except RecursionError:
         text = program
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def joined(before: str, program: str) -> str:
+    """A program with something before it, but after its imports from __future__, which must come first."""
+    if not before:
+        return program
+    return "".join(_FUTURE.findall(program)) + before + _FUTURE.sub("", program)
 
 
 def _preamble(prompt: str, names: list[str]) -> str:

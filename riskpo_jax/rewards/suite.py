@@ -6,13 +6,13 @@ import ast
 import builtins
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from riskpo_jax.data.problem import Problem
-from riskpo_jax.rewards.program import defined_names, parse
+from riskpo_jax.rewards.program import defined_names, imported_names, parse
 
 MODULES = (
     "math collections heapq bisect itertools functools string re random operator sys datetime copy"
@@ -72,13 +72,19 @@ def _text(metadata: Mapping[str, Any], key: str) -> str:
 
 def _mbpp(metadata: Mapping[str, Any]) -> Suite:
     """The names that the asserts use and nothing else defines, even where a builtin has that name."""
-    if not metadata["test_list"] or not all(isinstance(t, str) for t in metadata["test_list"]):
+    listed = metadata["test_list"]
+    if not (isinstance(listed, Sequence) and listed and all(isinstance(t, str) for t in listed)):
         raise ValueError("test_list is no list of texts")
-    tests = "\n".join(metadata["test_list"]).replace("\r\n", "\n")
+    tests = "\n".join(listed).replace("\r\n", "\n")
     setup = _text(metadata, "test_setup_code")
-    reference = parse(_text(metadata, "code"))
-    own = defined_names(reference) - set(MODULES) if reference else set()
+    reference = parse(_text(metadata, "code")) or ast.Module([], [])
+    imported = imported_names(reference) - set(MODULES)
+    own = defined_names(reference) - imported - set(MODULES)
     used = loaded_names(tests) - stored_names(setup + "\n" + tests)
+    if unbound := used & imported:
+        raise ValueError(
+            f"the tests use {', '.join(sorted(unbound))}, which only the reference imports"
+        )
     names = {name for name in used if name in own or not _is_known(name)}
     return Suite(names=tuple(sorted(names)), setup=setup, tests=tests)
 

@@ -153,7 +153,7 @@ class WorkerProcess:
         for line in lines:
             try:
                 message = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise WorkerLost("its reply is no JSON") from error
             if not isinstance(message, dict):
                 raise WorkerLost("its reply is no JSON object")

@@ -119,6 +119,36 @@ def test_tests_run_as_they_are_written(grader):
     assert (verdict.reason, verdict.outcome.score) == ("", 1.0)
 
 
+@pytest.mark.parametrize("program", ["x = 1", "def sum(x): return 0\ndel sum"])
+def test_no_builtin_takes_the_place_of_a_missing_function(grader, program):
+    tests = ["assert sum([1, 2]) == 3", "assert len([1]) == 1"]
+    verdict = grade(grader, fenced(program), test_list=tests, code="def sum(x): return 0")
+    assert (verdict.outcome.kind, verdict.reason) == (Kind.WRONG, "NameError")
+
+
+def test_no_beginning_of_the_prompt_takes_the_place_of_a_missing_function(grader):
+    check = "def check(candidate):\n    assert candidate(2) is None\n"
+    metadata = {"prompt": PROMPT, "entry_point": "f", "test": check}
+    assert grade(grader, fenced("def f(x): pass\ndel f"), **metadata).reason == "NameError"
+
+
+def test_problems_of_the_same_name_keep_their_tests(grader):
+    problems = [problem(test_list=[f"assert f(2) == {n}"]) for n in (4, 5, 4)]
+    outcomes = grader.submit([fenced("def f(x): return x * x")] * 3, problems).result(timeout=60)
+    assert [o.correct for o in outcomes] == [True, False, True]
+
+
+def test_a_program_that_hangs_costs_one_limit_not_one_for_each_input():
+    grader = grader_or_skip(score="fraction", workers=1, timeout_s=0.5)
+    pairs = [{"input": "2", "output": "4"}] + [{"input": "0", "output": "0"}] * 40
+    program = "x = int(input())\nprint(x * x)\nwhile not x: pass"
+    start = time.monotonic()
+    verdict = grade(grader, fenced(program), tests=pairs)
+    grader.close()
+    assert time.monotonic() - start < 15
+    assert verdict.reason == "time" and verdict.outcome.score == pytest.approx(1 / 41)
+
+
 def test_objects_of_the_program_can_be_handed_back_to_it(grader):
     tests = ["assert total([Pair(1, 2), Pair(3, b=4)]) == 10", "assert Pair(1, 2).swap().a == 2"]
     program = (
@@ -133,6 +163,7 @@ def test_objects_of_the_program_can_be_handed_back_to_it(grader):
 def test_leetcode_finds_its_imports(grader):
     test = "def check(candidate):\n    assert candidate(n = [1, 1]) == inf\n\n\ncheck(Solution().run)\n"
     program = (
+        "from __future__ import annotations\n"
         "class Solution:\n"
         "    def run(self, n: List[int]) -> float:\n"
         "        return inf if Counter(n)[1] == pow(2, 1, 7) else -math.inf\n"

@@ -55,6 +55,22 @@ def test_hashes_count_without_a_box_when_asked(response, kind):
     assert grade(response, "18", final_answer="hashes").kind is kind
 
 
+@pytest.mark.parametrize(
+    "hedge",
+    [
+        r"\text{(A)} B",
+        r"\text{(A) }\text{(B)}",
+        "(A)(B)(C)",
+        r"\textbf{(A)}\ 7\ \textbf{(B)}\ 8",
+        r"\text{(A) }\text{ or (B)}",
+        r"\textbf{(A)}\ \text{B}",
+    ],
+)
+def test_two_choices_are_none(hedge):
+    assert boxed(r"\textbf{(A)}\ 7", "A").correct and boxed(r"\textbf{(A)}\ 7", "7").correct
+    assert not any(boxed(hedge, gold).correct for gold in "AB")
+
+
 def test_a_raw_gsm8k_gold_is_reduced():
     gold = "She makes 9 * 2 = $<<9*2=18>>18 every day.\n#### 18"
     assert boxed("18", gold).correct and not boxed("9", gold).correct

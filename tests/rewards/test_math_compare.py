@@ -62,6 +62,17 @@ east                                     ~ \text{East}
 3\text{ to }1                            ~ 3:1
 6 m                                      ~ 6m
 y'+y=0                                   ~ y+y'=0
+5\text{ PM}                              ~ 5\text{ p.m.}
+5                                        ~ 5\text{ p.m.}
+5\text{ students in a month}             ~ 5
+5\text{ m}                               ~ 5
+5\text{ A}                               ~ 5
+2^{2019}-1                               ~ 2\cdot 2^{2018}-1
+\sqrt{10^{80}+1}-10^{40}                 ~ \frac{1}{\sqrt{10^{80}+1}+10^{40}}
+2^{200}+\sqrt2\cdot\sqrt2-2              ~ 2^{200}
+(2^{200}-1,\infty)                       ~ (\frac{2^{201}-2}{2},\infty)
+\lfloor x\rfloor+1                       ~ \lfloor x+1\rfloor
+e^{x^2}|x|                               ~ |x|e^{x^2}
 """
 DIFFERENT = r"""
 4=5                                      ~ 5
@@ -117,6 +128,30 @@ teas                                     ~ \text{east}
 6                                        ~ 6m
 |x|                                      ~ x
 \ln 2                                    ~ \log_{10} 2
+5\text{ tenths}                          ~ 5
+3\text{ fourths}                         ~ 3
+3\text{ sixteenths}                      ~ 3
+5\text{ factorial}                       ~ 5
+5\text{ negative}                        ~ 5
+5\text{ at least}                        ~ 5
+5\text{ incorrect}                       ~ 5
+3\text{ x}                               ~ 3
+3\text{ i}                               ~ 3
+5\text{ a.m.}                            ~ 5\text{ p.m.}
+5\text{ AM}                              ~ 5\text{ p.m.}
+2^{2019}                                 ~ 2^{2019}-1
+100!+1                                   ~ 100!
+1                                        ~ 1-\frac{1}{2^{200}}
+2^{2019}+x                               ~ 2^{2019}-x
+(2^{200},\infty)                         ~ (2^{200}-1,\infty)
+x=2^{200}                                ~ x=2^{200}-1
+f(2^{200})                               ~ f(2^{200}-1)
+3.1415926535897932                       ~ \pi
+y=0.33333333333333333x                   ~ 3y=x
+1.0000000000001+0                        ~ 1
+\lfloor x\rfloor                         ~ \lceil x\rceil-1
+|x-100|                                  ~ 100-x
+\lfloor\frac{x+50}{100}\rfloor           ~ 0
 """
 
 

@@ -1,6 +1,7 @@
 """The worker pool: nothing that a reward does reaches the parent, or another response."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -243,3 +244,35 @@ def _alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
+
+
+def test_a_cancelled_batch_keeps_nobody_waiting():
+    """What it left in the queue goes, though nothing else would wake the pool."""
+    pool = make(workers=1)
+    try:
+        pool.start()
+        first = pool.submit(["sleep"], problems(1))
+        cancelled = pool.submit(["1"] * 500, problems(500))
+        assert cancelled.cancel()
+        last = pool.submit(["0"], problems(1))
+        assert [future.result(PATIENCE)[0].kind for future in (first, last)] == [
+            Kind.TIMEOUT,
+            Kind.CORRECT,
+        ]
+    finally:
+        pool.close()
+
+
+def test_closing_again_writes_nowhere():
+    """The numbers of its pipe may be another file's by then."""
+    pool = make(workers=1)
+    pool.start()
+    pool.close()
+    sockets = [end for _ in range(8) for end in socket.socketpair()]  # take the free numbers
+    pool.close()
+    for end in sockets:
+        end.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            end.recv(1)
+    for end in sockets:
+        end.close()

@@ -48,6 +48,13 @@ def test_last_block_is_quick_on_a_megabyte(bomb):
     ("text", "fenced", "prompt", "program"),
     [
         (WHOLE, True, "", WHOLE),
+        ("  def f(x):\n    return x * x\n", True, "", WHOLE.replace("    ", "  ")),  # in a list
+        (
+            "from __future__ import annotations\n" + WHOLE,
+            True,
+            PROMPT,
+            "from __future__ import annotations\n" + BEFORE + WHOLE,
+        ),
         (WHOLE, False, "", WHOLE),
         (WHOLE, False, PROMPT, BEFORE + WHOLE),
         (PROMPT + BODY, True, PROMPT, BEFORE + PROMPT + BODY),

@@ -27,6 +27,15 @@ def test_a_function_may_have_the_name_of_a_builtin():
     assert "call nothing" in unsupported(problem(test_list=tests))
 
 
+def test_what_only_the_reference_imports_is_not_asked_of_the_program():
+    """It would be handed the expected value, and could say that all is close to it."""
+    code = "import numpy as np\nfrom cmath import isclose\ndef f(x): return x"
+    for tests in (["assert np.allclose(f(2), 4)"], ["assert isclose(f(2), 4)"]):
+        assert "only the reference imports" in unsupported(problem(test_list=tests, code=code))
+    tests = ["import cmath\nassert cmath.isclose(f(2), 4)"]
+    assert suite_of(problem(test_list=tests, code="import cmath\nf = abs")).names == ("f",)
+
+
 def test_setup_code_may_use_what_tests_may():
     setup = "import heapq\nbase = math.pi + heapq.nlargest(1, [2])[0]\r\n"
     assert suite_of(problem(test_list=["assert f(base) == 1"], test_setup_code=setup)).names == (
@@ -39,6 +48,7 @@ def test_setup_code_may_use_what_tests_may():
     [
         ({}, "no tests"),
         ({"test_list": []}, "test_list"),
+        ({"test_list": 5}, "test_list"),
         ({"test_list": ["assert f("]}, "no Python"),
         ({"test_list": ["f(1)"]}, "assert nothing"),
         ({"test_list": ["assert f(t) == 1"], "test_setup_code": "t = Node(1)"}, "needs Node"),
