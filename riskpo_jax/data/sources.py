@@ -115,7 +115,8 @@ def eval_specs(config: Config) -> list[Spec]:
     """The sets to evaluate on, but for --data.eval_path."""
     if config.eval.datasets:
         return [parse_spec(text, "eval.datasets") for text in config.eval.datasets]
-    return train_specs(config) if config.data.source in PROCEDURAL else []
+    drawn = config.data.source in PROCEDURAL and not config.data.eval_path
+    return train_specs(config) if drawn else []
 
 
 def _own_rewards(config: Config, training: bool) -> list[tuple[str, str, str]]:

@@ -72,6 +72,16 @@ def test_jsonl_is_as_ever(folder):
     assert problems(held["aime24"]) == problems(JsonlSource(files[1]))[:2]
 
 
+def test_files_to_evaluate_on_stand_in_for_what_would_be_drawn(folder):
+    held = configured(data__eval_path=str(folder / "aime24.jsonl"), reward__name="math")
+    assert list(make_eval_sources(held)) == ["aime24"]
+    assert rewards_named(held, training=False) == set()
+    both = configured(
+        data__eval_path=str(folder / "aime24.jsonl"), eval__datasets=("countdown",), reward__name="m:f"
+    )
+    assert list(make_eval_sources(both)) == ["countdown", "aime24"]
+
+
 def test_other_columns(folder):
     columns = ("problem=question", "answer=final")
     spec = f"jsonl:{folder / 'mine.jsonl'}"
