@@ -77,7 +77,9 @@ def test_files_to_evaluate_on_stand_in_for_what_would_be_drawn(folder):
     assert list(make_eval_sources(held)) == ["aime24"]
     assert rewards_named(held, training=False) == set()
     both = configured(
-        data__eval_path=str(folder / "aime24.jsonl"), eval__datasets=("countdown",), reward__name="m:f"
+        data__eval_path=str(folder / "aime24.jsonl"),
+        eval__datasets=("countdown",),
+        reward__name="m:f",
     )
     assert list(make_eval_sources(both)) == ["countdown", "aime24"]
 
