@@ -136,7 +136,8 @@ def _own_rewards(config: Config, training: bool) -> list[tuple[str, str, str]]:
 def _check_given(given: str, place: str, own: str) -> None:
     """Refuses a reward of ours that cannot grade problems whose own is another."""
     blind = {*PROCEDURAL, "code"}  # they read metadata that others' problems do not have
-    if own and given != own and (given in blind or (given == "math" and own == "code")):
+    not_by_math = ("code", "countdown")  # no answer, and one that the prompt gives away
+    if own and given != own and (given in blind or (given == "math" and own in not_by_math)):
         raise UserError(
             f"{place} is graded by {own}, not by --reward.name={given}: leave --reward.name out"
         )

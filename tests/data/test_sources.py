@@ -191,8 +191,17 @@ def test_where_only_evaluation_matters():
             "--data.sets: datasets:a/b names no reward: give --reward.name",
         ),
         (
-            {"eval__datasets": ("humaneval",), "reward__name": "math"},
+            {
+                "data__source": "sets",
+                "data__sets": ("gsm8k",),
+                "eval__datasets": ("humaneval",),
+                "reward__name": "math",
+            },
             "--eval.datasets: humaneval is graded by code, not by --reward.name=math",
+        ),
+        (
+            {"reward__name": "math"},  # for which the target itself would do
+            "--data.source: countdown is graded by countdown, not by --reward.name=math",
         ),
         (
             {"data__source": "sets", "data__sets": ("gsm8k",), "reward__name": "countdown"},
