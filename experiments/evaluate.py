@@ -25,6 +25,7 @@ from experiments.preview import what_the_model_sees
 from experiments.regrade import regrade_folder
 from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation.evaluator import EvalSet, Evaluator
+from riskpo_jax.evaluation.regrade import by_id
 from riskpo_jax.evaluation.responses import Response, lines_of, responses_by_problem
 from riskpo_jax.evaluation.result import EvalResult
 from riskpo_jax.evaluation.table import evaluation_tables
@@ -80,6 +81,8 @@ def evaluate(console: Console) -> None:
     eval_sets, skipped = setup.load_eval_sets(config, policy)
     if not eval_sets:
         raise UserError("there is nothing to evaluate on: give --datasets or --data.eval_path")
+    for eval_set in eval_sets:
+        by_id(eval_set.problems, eval_set.name)  # raises for what could not be graded again
     with contextlib.closing(setup.load_grader(config, training=False)) as grader:
         mesh = setup.load_mesh(config, ["eval.batch_size"])
         directory.claim(name, config)

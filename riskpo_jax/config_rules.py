@@ -255,7 +255,8 @@ def _check_sets(config: Config) -> None:
     for flag, texts in (("data.sets", data.sets), ("eval.datasets", config.eval.datasets)):
         if repeated := [text for text in texts if texts.count(text) > 1]:
             raise UserError(
-                f"--{flag} names {repeated[0]} twice: use --data.weights to repeat a set"
+                f"--{flag} names {repeated[0]} twice: leave one out"
+                + (", --data.weights repeat a set" if flag == "data.sets" else "")
             )
     if data.drop_contaminated and not data.contamination_ngram:
         raise UserError(

@@ -32,7 +32,7 @@ class JsonlSource:
 
 
 def _read(path: Path, columns: Mapping[str, str]) -> list[Problem]:
-    rows = read_rows(path, "give a file with --data.path or --data.eval_path")
+    rows = read_rows(path, "name another file")
     return [
         problem_of(row, place, path.stem, columns, f"{path.stem}-{i}" if columns else "")
         for i, (place, row) in enumerate(rows)

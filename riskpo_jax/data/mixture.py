@@ -24,7 +24,8 @@ class Mixture:
     """The problems of all `parts`, one part after the other.
 
     weights: each part's share of the training stream; None for no say, which shuffles all problems
-    alike, so that each comes once an epoch. Raises UserError for a part without problems.
+    alike, so that each comes once an epoch. Raises UserError for a part without problems, and as
+    `whole_shares`.
     """
 
     parts: tuple[Source, ...]
@@ -34,9 +35,12 @@ class Mixture:
         for part, size in enumerate(self.sizes, start=1):
             if size == 0:
                 raise UserError(
-                    f"data set {part} of the mixture has no problems left: loosen --data.keep_levels, "
-                    "--data.max_problem_chars or --data.max_prompt_length, or leave the set out"
+                    f"number {part} of --data.sets has no problems left: loosen --data.keep_levels, "
+                    "--data.max_problem_chars, --data.max_prompt_length or --data.drop_contaminated, or "
+                    "leave the set out"
                 )
+        if self.weights is not None:
+            whole_shares(self.weights)  # raises
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:

@@ -54,7 +54,10 @@ def mbpp_problem(row: Row, place: str, unnamed: str) -> Problem:
     tests = row.get("test_list")
     if not isinstance(tests, list) or not tests or not all(isinstance(t, str) for t in tests):
         raise UserError(f"{place}: the field 'test_list' must be a list of asserts")
-    setup = row.get("test_setup_code") or "\n".join(row.get("test_imports") or [])
+    imports = row.get("test_imports") or []
+    if not isinstance(imports, list) or not all(isinstance(line, str) for line in imports):
+        raise UserError(f"{place}: the field 'test_imports' must be a list of texts")
+    setup = row.get("test_setup_code") or "\n".join(imports)
     metadata = {k: v for k, v in row.items() if k not in ("text", "prompt")}
     metadata |= {"test_setup_code": setup}
     metadata.setdefault("challenge_test_list", [])
@@ -71,7 +74,7 @@ def mbpp_split(row: Row) -> str:
     """The official split of a row of MBPP, which its task_id says where no field does."""
     if "split" in row:
         return str(row["split"])
-    task = int(row.get("task_id") or 0)
+    task = int(re.sub(r"\D", "", str(row.get("task_id"))) or 0)  # EvalPlus writes Mbpp/2
     starts = {"prompt": 1, "test": 11, "validation": 511, "train": 601}
     # Official: 1-10, 11-510, 511-600, 601-974.
     return next((name for name, start in reversed(starts.items()) if task >= start), "")
@@ -110,7 +113,8 @@ def _answer(row: Row, place: str) -> tuple[str, str]:
     """(answer, solution), the latter "" when there is none."""
     solution = row.get("solution") or ""
     solution = solution[0] if isinstance(solution, list) else solution
-    ground_truth = (row.get("reward_model") or {}).get("ground_truth")
+    reward_model = row.get("reward_model")
+    ground_truth = reward_model.get("ground_truth") if isinstance(reward_model, Mapping) else None
     answer = next(
         (row[name] for name in ("answer", "final_answer", "expected_answer") if name in row),
         ground_truth,

@@ -96,6 +96,8 @@ def _parse(line: str, place: str) -> Row:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise UserError(f"{place}: not valid JSON: {error.msg} at column {error.colno}") from error
+    except ValueError as error:  # a number of more digits than Python reads
+        raise UserError(f"{place}: not valid JSON: {error}") from error
     if not isinstance(row, dict):
         raise UserError(f"{place}: a JSON object is needed, this is a {type(row).__name__}")
     return row

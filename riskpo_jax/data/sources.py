@@ -115,7 +115,8 @@ def eval_specs(config: Config) -> list[Spec]:
     """The sets to evaluate on, but for --data.eval_path."""
     if config.eval.datasets:
         return [parse_spec(text, "eval.datasets") for text in config.eval.datasets]
-    return train_specs(config) if config.data.source in PROCEDURAL else []
+    drawn = config.data.source in PROCEDURAL and not config.data.eval_path
+    return train_specs(config) if drawn else []
 
 
 def _own_rewards(config: Config, training: bool) -> list[tuple[str, str, str]]:
@@ -135,7 +136,8 @@ def _own_rewards(config: Config, training: bool) -> list[tuple[str, str, str]]:
 def _check_given(given: str, place: str, own: str) -> None:
     """Refuses a reward of ours that cannot grade problems whose own is another."""
     blind = {*PROCEDURAL, "code"}  # they read metadata that others' problems do not have
-    if own and given != own and (given in blind or (given == "math" and own == "code")):
+    not_by_math = ("code", "countdown")  # no answer, and one that the prompt gives away
+    if own and given != own and (given in blind or (given == "math" and own in not_by_math)):
         raise UserError(
             f"{place} is graded by {own}, not by --reward.name={given}: leave --reward.name out"
         )

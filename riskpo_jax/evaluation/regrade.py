@@ -23,18 +23,24 @@ def find_problems(source: Source, ids: Sequence[str], dataset: str) -> list[Prob
     Raises:
       UserError: an id that no problem has, or that two have.
     """
-    known: dict[str, Problem] = {}
-    for index in range(len(source)):
-        problem = source[index]
-        if problem.id in known:
-            raise UserError(f"{dataset}: two problems have the id {problem.id!r}: rename one")
-        known[problem.id] = problem
+    known = by_id(source, dataset)
     if missing := [problem_id for problem_id in ids if problem_id not in known]:
         raise UserError(
             f"{dataset}: {len(missing)} of {len(ids)} problems that were evaluated are not there any "
             f"more, the first is {missing[0]!r}: name the data that was evaluated"
         )
     return [known[problem_id] for problem_id in ids]
+
+
+def by_id(source: Source, dataset: str) -> dict[str, Problem]:
+    """The problems of `source` by their ids. Raises UserError for an id that two have."""
+    known: dict[str, Problem] = {}
+    for index in range(len(source)):
+        problem = source[index]
+        if problem.id in known:
+            raise UserError(f"{dataset}: two problems have the id {problem.id!r}: rename one")
+        known[problem.id] = problem
+    return known
 
 
 def regraded(

@@ -140,11 +140,19 @@ class ResponseWriter:
     Args:
       batch: lines of a full batch; a file is cut back to whole ones.
       total: lines of a finished file, whose last batch may be smaller.
+
+    Raises:
+      UserError: a file with more lines, which is left alone.
     """
 
     def __init__(self, path: Path, batch: int, total: int):
         path.touch()
         rows = read_jsonl(path)
+        if len(rows) > total:
+            raise UserError(
+                f"{path} holds {len(rows)} responses where the problems have {total} now: the data have "
+                "changed, give another --output"
+            )
         whole = len(rows) if len(rows) == total else len(rows) // batch * batch
         _keep_lines(path, whole)
         self.path, self.rows = path, rows[:whole]

@@ -48,7 +48,7 @@ def refuse_all_errors(outcomes: Groups) -> None:
     if all(outcome.kind is Kind.ERROR for outcome in flat):
         raise UserError(
             f"the reward failed on all {len(flat)} responses of a batch (see the warnings above): "
-            "mend it, the run goes on from its latest checkpoint"
+            "mend it and give the same command again, which goes on from what is saved"
         )
 
 

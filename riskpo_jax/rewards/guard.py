@@ -17,7 +17,7 @@ def grade_one(reward: Reward, response: str, problem: Problem) -> Outcome:
     One bad verdict must neither end a run nor reach the tracker, where a NaN would stay.
 
     Raises:
-      UserError: the reward returns something else than an `Outcome`.
+      UserError: the reward returns something else than an `Outcome`, or a score that is no number.
     """
     try:
         outcome = reward(response, problem)
@@ -31,7 +31,14 @@ def grade_one(reward: Reward, response: str, problem: Problem) -> Outcome:
             f"the reward returned {outcome!r:.60} for problem {problem.id}: it must return a "
             "riskpo_jax.rewards.outcome.Outcome"
         )
-    if not math.isfinite(outcome.score):
+    try:
+        is_finite = math.isfinite(outcome.score)
+    except TypeError:
+        raise UserError(
+            f"the reward returned the score {outcome.score!r:.60} for problem {problem.id}: it must be a "
+            "number"
+        ) from None
+    if not is_finite:
         logging.log_first_n(
             logging.WARNING, "the reward scored %s on problem %s", 3, outcome.score, problem.id
         )

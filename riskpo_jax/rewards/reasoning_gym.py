@@ -28,6 +28,14 @@ def reasoning_gym_reward(response: str, problem: Problem) -> Outcome:
     return Outcome(Kind.CORRECT if score >= 1.0 else Kind.WRONG, score, answer)
 
 
+def _warm_up() -> None:
+    """The library takes longer to import than a response may, and an import cut off spoils it for good."""
+    import_reasoning_gym()
+
+
+reasoning_gym_reward.warm_up = _warm_up  # for the pool
+
+
 @cache
 def _scorer(task: str) -> Callable[[str, dict], float]:
     return import_reasoning_gym().get_score_answer_fn(task)

@@ -57,11 +57,11 @@ def main() -> None:
         return
     try:
         reward = get_reward(start["path"])
+        if warm_up := getattr(reward, "warm_up", None):
+            warm_up()
     except UserError as error:
         _reply(replies, {"refused": str(error)})
         return
-    if warm_up := getattr(reward, "warm_up", None):
-        warm_up()
     options, soft_timeout_s = start["options"], start["soft_timeout_s"]
     with _alarms():
         _limit(start["memory_mb"])

@@ -48,6 +48,8 @@ def evaluation_config(source: Source, given: Mapping[str, Any]) -> tuple[Config,
             values["data.eval_path"] = ""
             if values["data.source"] == "jsonl":
                 values |= {"data.source": "sets", "data.sets": given["eval.datasets"]}
+        elif "data.eval_path" in changed:  # nor its sets beside a file
+            values["eval.datasets"] = ()
         values |= given
         open_length = other_data and _PROMPT_LENGTH not in given
     if open_length:

@@ -95,3 +95,11 @@ def test_a_task_with_tests_needs_no_answer(tmp_path, tests):
     row = {"id": "t", "problem": "Add.", tests: ["assert add(1, 2) == 3"]}
     (problem,) = JsonlSource(write(tmp_path / "tasks.jsonl", row))
     assert problem.answer == "" and problem.metadata == {tests: row[tests]}
+
+
+def test_a_number_that_python_refuses_to_read(tmp_path):
+    file = tmp_path / "long.jsonl"
+    file.write_text('{"id": "a", "problem": "?", "answer": ' + "9" * 5000 + "}\n")
+    with pytest.raises(UserError, match="long.jsonl:1: not valid JSON: .*4300 digits") as caught:
+        JsonlSource(file)
+    assert "\n" not in str(caught.value)

@@ -53,13 +53,18 @@ def test_a_share_that_is_rounded_to_nothing_is_refused():
         whole_shares([1e-5, 1.0])
 
 
+def test_weights_that_cannot_be_are_refused_before_anything_is_drawn():
+    with pytest.raises(UserError, match="--data.weights=1,1e-05: each must be at least 1/10000"):
+        Mixture((problems("a", 1), problems("b", 1)), (1, 0.00001))
+
+
 def test_the_parts_follow_each_other():
     mixture = Mixture((problems("a", 2), problems("b", 1), problems("c", 3)))
     assert ids(mixture) == ["a0", "a1", "b0", "c0", "c1", "c2"]
     for outside in (-1, 6):
         with pytest.raises(IndexError):
             mixture[outside]
-    with pytest.raises(UserError, match="data set 2 of the mixture has no problems"):
+    with pytest.raises(UserError, match="number 2 of --data.sets has no problems"):
         Mixture((problems("a", 2), []))
 
 
@@ -71,5 +76,5 @@ def test_what_is_selected_keeps_its_part_and_the_weights():
     again = select(weighted, [1, 2])
     assert [ids(part) for part in again.parts] == [["a2"], ["b1"]]
     assert ids(select(Mixture(parts), [0, 2, 4])) == ids(weighted)
-    with pytest.raises(UserError, match="data set 2"):
+    with pytest.raises(UserError, match="number 2 of --data.sets"):
         select(weighted, [0, 1])

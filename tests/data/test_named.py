@@ -176,6 +176,8 @@ def test_the_official_ranges_of_mbpp_and_a_field_that_says_otherwise():
     borders |= {600: "validation", 601: "train", 974: "train"}
     assert {task: mbpp_split({"task_id": task}) for task in borders} == borders
     assert mbpp_split({"task_id": 11, "split": "train"}) == "train"
+    assert mbpp_split({"task_id": "Mbpp/2"}) == "prompt"  # EvalPlus
+    assert mbpp_split({"task_id": "x"}) == mbpp_split({}) == ""
 
 
 @pytest.mark.parametrize(
@@ -183,10 +185,17 @@ def test_the_official_ranges_of_mbpp_and_a_field_that_says_otherwise():
     [
         ("gsm8k", {"question": "?"}, r"neither an 'answer' nor a solution with \\boxed"),
         ("gsm8k", {"question": "?", "answer": ""}, "'answer' must be a text"),
+        ("gsm8k", {"question": "?", "reward_model": "rule"}, "neither an 'answer'"),
+        ("gsm8k", {"question": "?", "solution": 7}, "'answer' must be a text"),
         ("math", {"answer": "2"}, "'problem' must be a text"),
         ("math", {"problem": "?", "solution": r"\boxed{1"}, "neither an 'answer'"),
         ("mbpp", {"task_id": 601, "text": "?"}, "'test_list' must be a list of asserts"),
         ("mbpp", {"task_id": 601, "test_list": ["assert 1"]}, "'prompt' is missing"),
+        (
+            "mbpp",
+            {"task_id": 601, "text": "?", "test_list": ["assert 1"], "test_imports": [1]},
+            "'test_imports' must be a list of texts",
+        ),
         ("humaneval", {"task_id": "x", "prompt": "?", "test": "?"}, "'entry_point' is missing"),
         ("leetcode", {"id": "x", "problem": "?"}, "'test' or 'tests' is missing"),
     ],

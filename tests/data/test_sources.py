@@ -72,6 +72,18 @@ def test_jsonl_is_as_ever(folder):
     assert problems(held["aime24"]) == problems(JsonlSource(files[1]))[:2]
 
 
+def test_files_to_evaluate_on_stand_in_for_what_would_be_drawn(folder):
+    held = configured(data__eval_path=str(folder / "aime24.jsonl"), reward__name="math")
+    assert list(make_eval_sources(held)) == ["aime24"]
+    assert rewards_named(held, training=False) == set()
+    both = configured(
+        data__eval_path=str(folder / "aime24.jsonl"),
+        eval__datasets=("countdown",),
+        reward__name="m:f",
+    )
+    assert list(make_eval_sources(both)) == ["countdown", "aime24"]
+
+
 def test_other_columns(folder):
     columns = ("problem=question", "answer=final")
     spec = f"jsonl:{folder / 'mine.jsonl'}"
@@ -179,8 +191,17 @@ def test_where_only_evaluation_matters():
             "--data.sets: datasets:a/b names no reward: give --reward.name",
         ),
         (
-            {"eval__datasets": ("humaneval",), "reward__name": "math"},
+            {
+                "data__source": "sets",
+                "data__sets": ("gsm8k",),
+                "eval__datasets": ("humaneval",),
+                "reward__name": "math",
+            },
             "--eval.datasets: humaneval is graded by code, not by --reward.name=math",
+        ),
+        (
+            {"reward__name": "math"},  # for which the target itself would do
+            "--data.source: countdown is graded by countdown, not by --reward.name=math",
         ),
         (
             {"data__source": "sets", "data__sets": ("gsm8k",), "reward__name": "countdown"},

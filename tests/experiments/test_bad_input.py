@@ -204,6 +204,13 @@ def test_an_empty_or_missing_file_and_nothing_to_evaluate(
     assert "give --datasets or --data.eval_path" in refused(evaluate, *jsonl_task(GOOD_LINE), model)
 
 
+def test_problems_that_could_not_be_graded_again(refused, byte_model_directory, tmp_path):
+    (tmp_path / "twice.jsonl").write_text(f"{json.dumps(GOOD_LINE)}\n" * 2)
+    flags = [f"--datasets=jsonl:{tmp_path / 'twice.jsonl'}", "--reward.name=math"]
+    flags += [f"--model={byte_model_directory}"]
+    assert "twice: two problems have the id 'p1'" in refused(evaluate, *flags)
+
+
 @pytest.mark.parametrize("module", [run, evaluate])
 def test_sets_by_name(refused, task, tmp_path, module):
     """Told before a device is touched: what is absent, and names that nobody knows."""
@@ -292,6 +299,14 @@ def test_a_workdir_that_is_something_else(refused, task, tmp_path):
         (["--samples=4", "--k=one"], "--eval.k=one is not a comma-separated list of int"),
         (["--output={}/thesis"], "thesis is no empty folder and holds no evaluation"),
         (["--model={}/none"], "--model={}/none is no run's folder"),
+        (
+            ["--datasets=countdown,countdown"],
+            "--eval.datasets names countdown twice: leave one out",
+        ),
+        (
+            ["--datasets=jsonl:{}/none", "--reward.name=math"],
+            "cannot read the problems in {}/none (No such file or directory): name another file",
+        ),
         (["--rollout.max_response_length=999999"], "--rollout.max_response_length=999999 exceed"),
         (["--regrade={}/thesis"], "--model contradicts --regrade"),
     ],

@@ -99,6 +99,15 @@ def test_a_file_that_was_cut_off_goes_on_at_a_whole_batch(tmp_path, count, extra
     assert path.read_bytes() == whole.read_bytes()
 
 
+def test_a_file_of_more_problems_than_there_are_is_left_alone(tmp_path):
+    path = tmp_path / "r.jsonl"
+    write_rows(path, 10)
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="r.jsonl holds 10 responses where .* 8 .*another --output"):
+        ResponseWriter(path, 4, 8)
+    assert path.read_bytes() == before
+
+
 def test_results_are_strict_json_and_come_when_all_is_done(claimed):
     with pytest.raises(UserError, match="finish the evaluation first"):
         claimed.finished_rows()

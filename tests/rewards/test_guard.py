@@ -23,6 +23,12 @@ def test_a_score_that_is_no_number_is_an_error(score):
     assert outcome == Outcome(Kind.ERROR, 0.0, "a")
 
 
+@pytest.mark.parametrize("score", ["1", None])
+def test_a_score_must_be_a_number(score):
+    with pytest.raises(UserError, match="score.*for problem 2.*must be a number"):
+        grade_one(lambda *_: Outcome(Kind.CORRECT, score), "x", PROBLEM)
+
+
 def test_a_graded_score_passes_through():
     outcome = Outcome(Kind.WRONG, 0.375, "a")
     assert grade_one(lambda *_: outcome, "x", PROBLEM) is outcome

@@ -1,11 +1,15 @@
 """Scores of reasoning-gym's own scorers pass through."""
 
+import contextlib
+
 import pytest
 
 from riskpo_jax.data.problem import Problem
 from riskpo_jax.data.reasoning_gym import ReasoningGymSource
 from riskpo_jax.rewards import reasoning_gym
+from riskpo_jax.rewards.functions import FUNCTIONS
 from riskpo_jax.rewards.outcome import Kind
+from riskpo_jax.rewards.pool import PoolGrader
 from riskpo_jax.rewards.reasoning_gym import reasoning_gym_reward
 
 PROBLEM = Problem("p", "?", "7", "t", metadata={"task": "t", "entry": {"answer": "7"}})
@@ -36,3 +40,14 @@ def test_real_tasks(task):
     for problem in (source[i] for i in range(5)):
         assert reasoning_gym_reward(f"I say <answer>{problem.answer}</answer>", problem).correct
         assert not reasoning_gym_reward("<answer>-12345</answer>", problem).correct
+
+
+def test_the_first_responses_of_a_worker_do_not_pay_for_its_imports():
+    """Which take longer than a response may, and leave the library half loaded where they are cut off."""
+    pytest.importorskip("reasoning_gym", reason="the reasoning-gym extra is not installed")
+    source = ReasoningGymSource("chain_sum", 0, "train", 6)
+    problems = [source[i] for i in range(6)]
+    grader = PoolGrader(FUNCTIONS["reasoning_gym"], {}, workers=2, timeout_s=0.6, memory_mb=1024)
+    with contextlib.closing(grader):
+        outcomes = grader.submit([problem.answer for problem in problems], problems).result()
+    assert [outcome.kind for outcome in outcomes] == [Kind.CORRECT] * 6

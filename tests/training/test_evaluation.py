@@ -99,6 +99,12 @@ def test_other_data_bring_their_own_reward_and_length():
     assert (config.data.eval_path, config.eval.datasets) == ("", ("math500",))
     config, open_length = evaluation_config(source, {"data.eval_path": "e.jsonl"})
     assert config == source.config and not open_length
+    held = run_source(**{"eval.datasets": ("humaneval",), "reward.name": "auto"})
+    given = {"data.eval_path": "e.jsonl", "reward.name": "math"}
+    config, _ = evaluation_config(held, given)
+    assert (config.data.eval_path, config.eval.datasets) == ("e.jsonl", ())
+    config, _ = evaluation_config(held, given | {"eval.datasets": ("math500",)})
+    assert (config.data.eval_path, config.eval.datasets) == ("e.jsonl", ("math500",))
     supervised = run_source(**{"train.stage": "supervised"})
     config, _ = evaluation_config(supervised, {"eval.datasets": ("math500",)})
     assert config.eval.datasets == ("math500",)
