@@ -23,6 +23,7 @@ from rich.console import Console
 from experiments import flags as experiment_flags
 from experiments.preview import what_the_model_sees
 from experiments.regrade import regrade_folder
+from riskpo_jax.data.sources import rewards_named
 from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation.evaluator import EvalSet, Evaluator
 from riskpo_jax.evaluation.regrade import by_id
@@ -32,6 +33,7 @@ from riskpo_jax.evaluation.table import evaluation_tables
 from riskpo_jax.models import lora
 from riskpo_jax.reporting.evaluation_dir import EvaluationDir, ResponseWriter
 from riskpo_jax.reporting.progress import Progress
+from riskpo_jax.rewards.registry import make_grader
 from riskpo_jax.training import setup, weights
 from riskpo_jax.training.checkpoints import Checkpoints
 from riskpo_jax.training.evaluation import evaluation_config, fit_prompts
@@ -73,6 +75,7 @@ def evaluate(console: Console) -> None:
     name, title = names_of(source, path)
     directory = EvaluationDir(_OUTPUT.value or Path("evaluations") / title)
     config, open_length = evaluation_config(source, given)
+    rewards = rewards_named(config, training=False)
     policy = setup.load_policy(config, source.needs_weights)
     if open_length:
         policy = fit_prompts(policy)
@@ -83,7 +86,7 @@ def evaluate(console: Console) -> None:
         raise UserError("there is nothing to evaluate on: give --datasets or --data.eval_path")
     for eval_set in eval_sets:
         by_id(eval_set.problems, eval_set.name)  # raises for what could not be graded again
-    with contextlib.closing(setup.load_grader(config, training=False)) as grader:
+    with contextlib.closing(make_grader(config.reward, rewards)) as grader:
         mesh = setup.load_mesh(config, ["eval.batch_size"])
         directory.claim(name, config)
         for dataset, count in skipped.items():

@@ -16,7 +16,7 @@ from riskpo_jax.config import Config, get
 from riskpo_jax.data.contamination import without_overlaps
 from riskpo_jax.data.loader import Loader
 from riskpo_jax.data.problem import Source
-from riskpo_jax.data.sources import contamination, make_train_source
+from riskpo_jax.data.sources import contamination, make_train_source, rewards_named
 from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation import store
 from riskpo_jax.evaluation.table import comparison_table, evaluation_tables
@@ -25,6 +25,7 @@ from riskpo_jax.reporting.plots import plot_run
 from riskpo_jax.reporting.run_dir import RunDir
 from riskpo_jax.reporting.writers import require_wandb
 from riskpo_jax.rewards.outcome import Kind
+from riskpo_jax.rewards.registry import make_grader
 from riskpo_jax.training import setup
 from riskpo_jax.training.loop import train
 from riskpo_jax.training.run import Run
@@ -48,6 +49,7 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
     directory.check(config)
     if config.report.wandb:
         require_wandb()
+    rewards = rewards_named(config)
     policy = setup.load_policy(config)
     source = checked_for_contamination(console, config, make_train_source(config))
     if config.train.stage == "supervised":
@@ -65,7 +67,7 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
     for name, count in skipped.items():
         setup.print_skipped(console, config, count, name)
     with contextlib.ExitStack() as held:
-        grader = held.enter_context(contextlib.closing(setup.load_grader(config)))
+        grader = held.enter_context(contextlib.closing(make_grader(config.reward, rewards)))
         grader.submit([""], [source[0]]).result()  # does it return outcomes?
         mesh = setup.load_mesh(config, sharded + ["eval.batch_size"] * bool(eval_sets))
         directory.claim(config, experiment_flags.as_flagfile(config))

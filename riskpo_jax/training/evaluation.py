@@ -37,21 +37,12 @@ def evaluation_config(source: Source, given: Mapping[str, Any]) -> tuple[Config,
     """
     given = {k: v for k, v in given.items() if not k.startswith(_OF_TRAINING)}
     if source.run is None:
-        values = {**_directory_settings(source), **given, "model.path": source.config.model.path}
-        open_length = _PROMPT_LENGTH not in given
+        values, other_data = _directory_settings(source), True
+        given["model.path"] = source.config.model.path
     else:
-        values = to_flat(source.config)
-        changed = {k for k in _DATA if k in given and _plain(given[k]) != values[k]}
-        other_data = bool(changed)
-        values |= {"reward.name": "auto"} if other_data else {}
-        if "eval.datasets" in changed:  # not the run's files beside them
-            values["data.eval_path"] = ""
-            if values["data.source"] == "jsonl":
-                values |= {"data.source": "sets", "data.sets": given["eval.datasets"]}
-        elif "data.eval_path" in changed:  # nor its sets beside a file
-            values["eval.datasets"] = ()
-        values |= given
-        open_length = other_data and _PROMPT_LENGTH not in given
+        values, other_data = _run_settings(source, given)
+    values |= given
+    open_length = other_data and _PROMPT_LENGTH not in given
     if open_length:
         values[_PROMPT_LENGTH] = 1
     if "eval.k" not in given:
@@ -73,6 +64,21 @@ def fit_prompts(policy: Policy) -> Policy:
     length = max(1, min(-(-max(lengths, default=1) // _STEP) * _STEP, room))
     data = dataclasses.replace(policy.config.data, max_prompt_length=length)
     return dataclasses.replace(policy, config=dataclasses.replace(policy.config, data=data))
+
+
+def _run_settings(source: Source, given: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The run's own settings, rid of what does not go with other data, and whether other data are given."""
+    values = to_flat(source.config)
+    changed = {name for name in _DATA if name in given and _plain(given[name]) != values[name]}
+    if changed:
+        values["reward.name"] = "auto"
+    if "eval.datasets" in changed:  # not the run's files beside them
+        values["data.eval_path"] = ""
+        if values["data.source"] == "jsonl":
+            values |= {"data.source": "sets", "data.sets": given["eval.datasets"]}
+    elif "data.eval_path" in changed:  # nor its sets beside a file
+        values["eval.datasets"] = ()
+    return values, bool(changed)
 
 
 def _directory_settings(source: Source) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from riskpo_jax.algorithms import quantiles
 from riskpo_jax.config import Config, get
 from riskpo_jax.data.problem import Problem, Source
 from riskpo_jax.data.prompts import PromptEncoder, eos_ids, make_prompt_encoder
-from riskpo_jax.data.sources import make_eval_sources, rewards_named
+from riskpo_jax.data.sources import make_eval_sources
 from riskpo_jax.data.tokenizers import load_tokenizer, vocabulary_file
 from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation.evaluator import EvalSet, Evaluator
@@ -31,7 +31,6 @@ from riskpo_jax.models.hf import open_checked
 from riskpo_jax.models.lora import Lora
 from riskpo_jax.reporting.run_dir import RunDir
 from riskpo_jax.rewards.grader import Grader
-from riskpo_jax.rewards.registry import make_grader
 from riskpo_jax.rollout.sampler import Sampler
 from riskpo_jax.rollout.sampling import SamplingParams
 from riskpo_jax.sharding import MESH_AXES, make_mesh, replicated
@@ -161,17 +160,6 @@ def print_skipped(console: Console, config: Config, skipped: int, split: str) ->
             soft_wrap=True,
             highlight=False,
         )
-
-
-def load_grader(config: Config, training: bool = True) -> Grader:
-    """What grades the problems of the configuration's sources; close it in the end.
-
-    training: False where only the evaluation sets are used.
-
-    Raises:
-      UserError: as `rewards_named` and `make_grader`.
-    """
-    return make_grader(config.reward, rewards_named(config, training))
 
 
 def load_mesh(config: Config, batches: Sequence[str]) -> Mesh:
