@@ -123,9 +123,7 @@ def _at(point: Point, expressions: Sequence[sympy.Expr]) -> tuple[list, int]:
     return numbers, DIGITS + 2 * magnitude - _GUARD_DIGITS
 
 
-def _evaluated(
-    point: Point, expressions: Sequence[sympy.Expr], digits: int
-) -> tuple[list, int]:
+def _evaluated(point: Point, expressions: Sequence[sympy.Expr], digits: int) -> tuple[list, int]:
     """The values, and the largest magnitude on the way."""
     evaluators = [Evaluator(point) for _ in expressions]
     with mpmath.workdps(digits):
