@@ -267,6 +267,8 @@ class Session:
             self._process.wait()
             if self._init is None:
                 _end_orphans(self._watchdog.pid)
+            else:
+                self._reap_init()
             for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
                 with contextlib.suppress(OSError):
                     pipe.close()
@@ -274,6 +276,13 @@ class Session:
             self._close(descriptor)
         self._pipes, self._init = [], None
         self._selector.close()
+
+    def _reap_init(self) -> None:
+        """Bubblewrap may end before it has waited for the init, which then is this process's child."""
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(self._init, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PIDFD, self._init, os.WEXITED)
 
     def __enter__(self) -> Session:
         return self

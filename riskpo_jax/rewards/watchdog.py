@@ -151,8 +151,11 @@ def _watch(commands: int, reasons: int) -> None:
         while select.select([commands], [], [], PERIOD_S)[0]:
             word, content = json.loads(_line(commands))
             if word == "add":
-                watched = Watched(**content)
-                kennel[watched.pid] = _Prey(watched)
+                prey = _Prey(Watched(**content))
+                if earlier := kennel.get(prey.watched.pid):
+                    prey.reason = earlier.reason
+                    earlier.close()
+                kennel[prey.watched.pid] = prey
             else:
                 pid, number = content
                 prey = kennel.pop(pid, None)

@@ -323,6 +323,33 @@ def test_closing_ends_what_runs():
     assert not set(left_over()) & sandboxes
 
 
+def _processes_and_files(pid):
+    """Of a process and its descendants, zombies among them: how many, and their open files."""
+    pids = tree(pid)
+    return len(pids), sum(len(os.listdir(f"/proc/{p}/fd")) for p in pids)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "def f(x): return x * x + {}",
+        "import os\ndef f(x): os._exit({})",
+        "def f(x): return 'x' * 10 ** 7 + str({})",  # killed from outside
+        "import os, time\nif os.fork() == 0: time.sleep(100 + {})\ndef f(x): return 1",
+    ],
+)
+def test_programs_leave_nothing_behind(program):
+    """A run grades some hundred thousand: one file or zombie for each would end it."""
+    grader = grader_or_skip(score="all", workers=1)
+    used = []
+    for k in range(2):
+        programs = [fenced(program.format(10 * k + i + 1)) for i in range(8)]
+        grader.submit(programs, [problem(test_list=SQUARES)] * 8).result(timeout=120)
+        used.append(_processes_and_files(grader._pool._all[0]._process.pid))
+    grader.close()
+    assert used[0] == used[1]
+
+
 def test_verdicts_repeat(grader):
     tests = ["import random\nassert f(random.random()) == 0.5"] * 20
     program = fenced("def f(x): return 0.5 if x < 0.5 else x")
