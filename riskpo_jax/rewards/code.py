@@ -18,7 +18,7 @@ from riskpo_jax.rewards.code_pool import Pool
 from riskpo_jax.rewards.code_worker import worker_command
 from riskpo_jax.rewards.futures import gathered
 from riskpo_jax.rewards.outcome import NO_ANSWER, Kind, Outcome
-from riskpo_jax.rewards.program import last_block
+from riskpo_jax.rewards.program import last_blocks
 from riskpo_jax.rewards.runtime import find_runtime
 from riskpo_jax.rewards.sandbox import Bubblewrap, Limits, find_bubblewrap
 from riskpo_jax.rewards.suite import Suite, suite_of
@@ -83,7 +83,7 @@ class CodeGrader:
     def _tried_out(self, bubblewrap: Bubblewrap | None, workers: int) -> Pool:
         """Workers of which one has run a first program. Raises UserError."""
         pool = Pool(worker_command(bubblewrap, self._runtime, self._limits), workers)
-        verdict = self._ask(pool, "def add(a, b):\n    return a + b\n", True, _TRIAL)
+        verdict = self._ask(pool, ["def add(a, b):\n    return a + b\n"], True, _TRIAL)
         if not verdict.outcome.correct:
             pool.close()
             reason = " ".join(verdict.reason.split())
@@ -107,25 +107,25 @@ class CodeGrader:
         jobs: dict[tuple, Future[Verdict]] = {}
         in_order = []
         for response, problem in zip(responses, problems, strict=True):
-            block = last_block(response)
-            text, fenced = (response, False) if block is None else (block, True)
+            blocks = last_blocks(response)
+            texts, fenced = (blocks, True) if blocks else ([response], False)
             name = (problem.dataset, problem.id)
             first, suite = suites.setdefault(name, (problem, lru_cache(partial(suite_of, problem))))
             if problem is not first and problem.metadata != first.metadata:  # names may repeat
                 name, suite = (id(problem),), partial(suite_of, problem)
-            key = (text, fenced, *name)
+            key = (tuple(texts), fenced, name)
             if key not in jobs:
-                jobs[key] = self._threads.submit(self._grade, text, fenced, problem, suite)
+                jobs[key] = self._threads.submit(self._grade, texts, fenced, problem, suite)
             in_order.append(jobs[key])
         return in_order
 
     def _grade(
-        self, text: str, fenced: bool, problem: Problem, suite: Callable[[], Suite]
+        self, texts: list[str], fenced: bool, problem: Problem, suite: Callable[[], Suite]
     ) -> Verdict:
-        if not text.strip():
+        if not any(text.strip() for text in texts):
             return Verdict(NO_ANSWER)
         try:
-            verdict = self._ask(self._pool, text, fenced, suite())
+            verdict = self._ask(self._pool, texts, fenced, suite())
         except ValueError as error:
             verdict = Verdict(Outcome(Kind.ERROR, 0.0), str(error))
         if verdict.outcome.kind in (Kind.ERROR, Kind.TIMEOUT):
@@ -137,8 +137,8 @@ class CodeGrader:
             )
         return verdict
 
-    def _ask(self, pool: Pool, text: str, fenced: bool, suite: Suite) -> Verdict:
-        job = {"text": text, "fenced": fenced, "suite": asdict(suite), "fraction": self._fraction}
+    def _ask(self, pool: Pool, texts: list[str], fenced: bool, suite: Suite) -> Verdict:
+        job = {"texts": texts, "fenced": fenced, "suite": asdict(suite), "fraction": self._fraction}
         start = time.monotonic()
         try:
             result = pool.ask(job, self._limits.wall_seconds * max(1, len(suite.pairs)) + GRACE_S)

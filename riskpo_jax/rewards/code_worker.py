@@ -77,13 +77,14 @@ def worker_command(
 
 
 def grade(job: dict[str, Any], start: Callable[[], Session], seconds: float) -> dict[str, Any]:
-    """{kind, score, answer, reason} for {text, fenced, suite, fraction}.
+    """{kind, score, answer, reason} for {texts, fenced, suite, fraction}.
 
     A program that ends badly or exceeds a limit is wrong; a sandbox that fails, or a test that is no
     call, is an error of the grading.
     """
     suite = Suite(**job["suite"])
-    program = programs.choose(job["text"], job["fenced"], suite.prompt, list(suite.names))
+    text = programs.last_defining(job["texts"], list(suite.names))
+    program = programs.choose(text, job["fenced"], suite.prompt, list(suite.names))
     if program is None:
         return _result(Kind.NO_ANSWER)
     answer = programs.fingerprint(program)

@@ -9,18 +9,19 @@ import textwrap
 import warnings
 
 MAX_LENGTH = 64 * 1024  # characters of a program
+MAX_BLOCKS = 8  # of a response, from its end, are looked at
 
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+.-]*)[^\n]*$", re.MULTILINE)
 _PYTHON = {"python", "python3", "py", "py3"}
 _FUTURE = re.compile(r"^from __future__ import [\w ,]+$\n?", re.MULTILINE)
 
 
-def last_block(response: str) -> str | None:
-    """The content of the last fenced block of Python, else of the last block; None without one.
+def last_blocks(response: str) -> list[str]:
+    """The contents of the last fenced blocks of Python in their order, else of the last blocks.
 
     A block that never ends reaches to the end of the response. Linear in the response's length.
     """
-    blocks: dict[bool, str] = {}
+    blocks: dict[bool, list[str]] = {True: [], False: []}
     opened: tuple[int, str, bool] | None = None  # where the content begins, the fence, is it Python
     for fence in _FENCE.finditer(response):
         if (
@@ -28,11 +29,17 @@ def last_block(response: str) -> str | None:
         ):  # a block with a name begins anew, if the last was never closed
             opened = (fence.end() + 1, fence[1], fence[2].lower() in _PYTHON)
         elif fence[1].startswith(opened[1]):
-            blocks[opened[2]] = response[opened[0] : fence.start()]
+            blocks[opened[2]].append(response[opened[0] : fence.start()])
             opened = None
     if opened is not None:
-        blocks[opened[2]] = response[opened[0] :]
-    return blocks.get(True, blocks.get(False))
+        blocks[opened[2]].append(response[opened[0] :])
+    return (blocks[True] or blocks[False])[-MAX_BLOCKS:]
+
+
+def last_defining(texts: list[str], names: list[str]) -> str:
+    """The last text that defines one of `names`, which examples of its use may follow; else the last."""
+    short = (text for text in reversed(texts) if len(text) <= MAX_LENGTH)
+    return next((t for t in short if names and defines(textwrap.dedent(t), names)), texts[-1])
 
 
 def choose(text: str, fenced: bool, prompt: str, names: list[str]) -> str | None:

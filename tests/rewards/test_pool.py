@@ -92,8 +92,9 @@ def test_one_bad_response_costs_itself_only(pool, bad, kind, worker_lost):
 
 
 def test_a_batch_of_bombs_ends(pool):
+    """Not of which kind each is: on a busy machine a worker may not even get to its end in time."""
     outcomes = grade(pool, ["hang_in_c", "exit_at_once"] * 3 + ["6"])
-    assert [o.kind for o in outcomes[:2]] == [Kind.TIMEOUT, Kind.ERROR]
+    assert all(outcome.kind in (Kind.TIMEOUT, Kind.ERROR) for outcome in outcomes[:6])
     assert outcomes[6].correct
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskpo_jax.rewards.program import choose, fingerprint, last_block, parse
+from riskpo_jax.rewards.program import choose, fingerprint, last_blocks, last_defining, parse
 
 PROMPT = 'import math\n\ndef helper(x):\n    return x + 1\n\n\ndef f(x):\n    """Squares."""\n'
 BEFORE = "import math\n\ndef helper(x):\n    return x + 1\n\n\n"
@@ -30,18 +30,25 @@ WHOLE = "def f(x):\n    return x * x\n"
     ],
 )
 def test_last_block(response, block):
-    assert last_block(response) == block
+    assert last_blocks(response)[-1:] == ([] if block is None else [block])
 
 
 @given(st.text(alphabet="`~pyx \n"))
-def test_last_block_takes_any_text(response):
-    block = last_block(response)
-    assert block is None or block in response
+def test_last_blocks_take_any_text(response):
+    assert all(block in response for block in last_blocks(response))
 
 
 @pytest.mark.parametrize("bomb", ["`" * 10**6, " " * 10**6, "```\n" * 250_000, "```p\n" * 200_000])
-def test_last_block_is_quick_on_a_megabyte(bomb):
-    last_block(bomb)
+def test_last_blocks_are_quick_on_a_megabyte(bomb):
+    assert len(last_blocks(bomb)) <= 8
+
+
+def test_an_example_of_use_may_follow_the_program():
+    programs = ["def f(x):\n    return 0\n", WHOLE, "print(f(3))\n"]
+    response = "\nBetter:\n".join(f"```python\n{program}```" for program in programs)
+    blocks = last_blocks(response)
+    assert len(blocks) == 3 and last_defining(blocks, ["f"]) == WHOLE
+    assert last_defining(blocks, ["g"]) == last_defining(blocks, []) == "print(f(3))\n"
 
 
 @pytest.mark.parametrize(
