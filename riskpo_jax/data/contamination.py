@@ -23,6 +23,8 @@ _MOST_COMMON = 0.25
 # Letters and digits; of scripts that are written without spaces every character is a word.
 _WORD = re.compile(r"[぀-ヿ㐀-䶿一-鿿豈-﫿]|[^\W_぀-ヿ㐀-䶿一-鿿豈-﫿]+")
 
+_PUNCTUATION = re.compile(r"[\s.,;:?!'\"$]+")
+
 _DRAWING = re.compile(r"\[asy\].*?\[/asy\]", re.DOTALL)
 
 Gram = tuple[str, ...]
@@ -58,7 +60,7 @@ def words(text: str) -> list[str]:
 
     A drawing is what stands between [asy] and [/asy] in MATH: all have the same commands.
     """
-    return _WORD.findall(unicodedata.normalize("NFKC", _DRAWING.sub(" ", text)).lower())
+    return _WORD.findall(_plain(text))
 
 
 def grams(found: Sequence[str], n: int) -> list[Gram]:
@@ -67,6 +69,10 @@ def grams(found: Sequence[str], n: int) -> list[Gram]:
         return []
     runs = (tuple(found[i : i + n]) for i in range(max(len(found) - n, 0) + 1))
     return list(dict.fromkeys(runs))
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", _DRAWING.sub(" ", text)).lower()
 
 
 def find_overlaps(train: Source, evaluations: Mapping[str, Source], n: int) -> list[Overlap]:
@@ -80,7 +86,7 @@ def find_overlaps(train: Source, evaluations: Mapping[str, Source], n: int) -> l
     owners = _owners(evaluations, n)
     if not owners:
         return []
-    texts = [_compared_words(train[i]) for i in range(len(train))]
+    texts = [_compared(train[i], n) for i in range(len(train))]
     shared = [[gram for gram in grams(text, n) if gram in owners] for text in texts]
     common = _common_phrases(texts, {p for found in shared for g in found for p in phrases(g)})
 
@@ -110,8 +116,12 @@ def without_overlaps(train: Source, overlaps: Iterable[Overlap]) -> Source:
     return select(train, kept) if dropped else train
 
 
-def _compared_words(problem: Problem) -> list[str]:
-    return [] if problem.reward in PROCEDURAL else words(problem.text)
+def _compared(problem: Problem, n: int) -> list[str]:
+    """The words of a problem; a shorter text is one word with all its signs: 2 + 3 is not 2 * 3."""
+    if problem.reward in PROCEDURAL:
+        return []
+    found = words(problem.text)
+    return found if len(found) >= n or not found else [_PUNCTUATION.sub("", _plain(problem.text))]
 
 
 def _owners(evaluations: Mapping[str, Source], n: int) -> dict[Gram, list[tuple[str, str]]]:
@@ -119,7 +129,7 @@ def _owners(evaluations: Mapping[str, Source], n: int) -> dict[Gram, list[tuple[
     owners: dict[Gram, list[tuple[str, str]]] = {}
     for name, source in evaluations.items():
         for problem in (source[i] for i in range(len(source))):
-            for gram in grams(_compared_words(problem), n):
+            for gram in grams(_compared(problem, n), n):
                 owners.setdefault(gram, []).append((name, problem.id))
     return owners
 

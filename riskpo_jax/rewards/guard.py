@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 
 from absl import logging
 
@@ -22,8 +23,12 @@ def grade_one(reward: Reward, response: str, problem: Problem) -> Outcome:
     try:
         outcome = reward(response, problem)
     except Exception as error:  # noqa: BLE001 - a user's code can fail in any way
+        raised = traceback.extract_tb(error.__traceback__)[-1]
         logging.log_first_n(
-            logging.WARNING, "the reward failed on problem %s: %r", 3, problem.id, error
+            logging.WARNING,
+            "the reward failed on problem %s: %r, raised at %s:%s",
+            3,
+            *(problem.id, error, raised.filename, raised.lineno),
         )
         return Outcome(Kind.ERROR, 0.0)
     if not isinstance(outcome, Outcome):

@@ -81,6 +81,11 @@ def test_an_equal_short_problem_is_a_copy_however_common_its_words():
     assert flagged(train, source("e", "What is two plus two"), 13) == (0,)
 
 
+def test_the_signs_of_a_short_problem_count():
+    train = source("t", "2 * 3 = ?", "2+3 =", "$2 + 3$ = ?")
+    assert flagged(train, source("e", "2 + 3 = ?"), 13) == (1, 2)
+
+
 def test_problems_that_are_drawn_are_not_compared():
     drawn = source("countdown", LONG, reward="countdown")
     assert find_overlaps(drawn, {"e": source("e", LONG)}, 13) == []

@@ -236,7 +236,7 @@ def test_contamination_is_told_and_dropped(call, jsonl_task, tmp_path):
     assert (status, err) == (REACHED_DEVICES, "")
     first, second = out.splitlines()
     assert first.startswith("contamination: 1 training problems of problems share")
-    assert first.endswith("problems of held, such as p2 with q: '2 2'")
+    assert first.endswith("problems of held, such as p2 with q: '2+2'")
     assert second == "--data.drop_contaminated left out 1 training problems"
     held.write_text(json.dumps(other | {"problem": "3+3?"}) + "\n")
     _, out, _ = call(run, *flags, f"--data.eval_path={held}")
