@@ -151,7 +151,12 @@ class PoolGrader:
 
     def _spawn_missing(self) -> None:
         while self._broken is None and len(self._processes) < self._workers + SPARES:
-            process = WorkerProcess(self._start_message, self._selector, START_TIMEOUT_S)
+            try:
+                process = WorkerProcess(self._start_message, self._selector, START_TIMEOUT_S)
+            except OSError:  # no memory or descriptors just now: those that are there go on
+                if not self._processes:
+                    raise
+                return
             self._processes.append(process)
 
     def _hand_out(self) -> None:

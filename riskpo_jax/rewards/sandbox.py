@@ -27,7 +27,7 @@ from riskpo_jax.rewards.runtime import GUEST_ROOT, Runtime
 NOBODY = (
     65534  # user and group: of the sandbox, and of the processes around it where root starts them
 )
-WORK = "/work"  # the one folder that can be written in
+WORK = "/box"  # the one folder that can be written in
 _SYSTEM = ("/usr/lib", "/usr/lib64", "/lib", "/lib64")
 _DEVICES = ("null", "zero", "random", "urandom")
 _INSTALL = "install it (apt-get install bubblewrap)"

@@ -12,6 +12,7 @@ import pytest
 
 from riskpo_jax.data.problem import Problem
 from riskpo_jax.errors import UserError
+from riskpo_jax.rewards import pool as pool_module
 from riskpo_jax.rewards.outcome import Kind, Outcome
 from riskpo_jax.rewards.pool import PoolGrader
 
@@ -96,6 +97,24 @@ def test_a_batch_of_bombs_ends(pool):
     outcomes = grade(pool, ["hang_in_c", "exit_at_once"] * 3 + ["6"])
     assert all(outcome.kind in (Kind.TIMEOUT, Kind.ERROR) for outcome in outcomes[:6])
     assert outcomes[6].correct
+
+
+def test_a_process_that_cannot_be_started_now_is_started_later(monkeypatch):
+    started, made = [], pool_module.WorkerProcess
+
+    def refuse_the_second(*args):
+        started.append(args)
+        if len(started) == 2:
+            raise OSError("no memory")
+        return made(*args)
+
+    monkeypatch.setattr(pool_module, "WorkerProcess", refuse_the_second)
+    grader = make(workers=1)
+    try:
+        assert grade(grader, ["0", "exit_at_once", "2"])[2].correct
+        assert len(started) > 2
+    finally:
+        grader.close()
 
 
 def test_a_huge_response_arrives(pool):

@@ -65,7 +65,7 @@ def test_a_folder_to_write_in_has_a_size_or_is_not_there():
         "--size",
         str(16 << 20),
         "--tmpfs",
-        "/work",
+        "/box",
     ]
     old = command(version=(0, 6))
     assert "--size" not in old and "--tmpfs" not in old

@@ -48,7 +48,7 @@ FILES = [
         """
         import os
         def f(x):
-            for top in ("/work", "/tmp", "/root", "/home", "/mnt", "/opt", "/srv", "@HOME@"):
+            for top in ("/box", "/tmp", "/root", "/home", "/mnt", "/opt", "/srv", "@HOME@"):
                 for folder, _, names in os.walk(top):
                     for name in names:
                         if name.startswith("test") or name.endswith(".jsonl"):

@@ -136,7 +136,7 @@ PROCESSES = [
         """
         import ctypes
         def f(x):
-            if ctypes.CDLL(None).mount(b"none", b"/work", b"tmpfs", 0, None) == 0:
+            if ctypes.CDLL(None).mount(b"none", b"/box", b"tmpfs", 0, None) == 0:
                 return x * x
         """,
     ),
