@@ -74,8 +74,10 @@ class Session:
         self._replies, replies = self._pipe()
         given = [requests, replies]
         guest = guest_arguments(self._limits, requests, replies, bubblewrap is not None)
+        environment = {}
         if bubblewrap is None:
             command = [runtime.python, *guest]
+            environment["LD_LIBRARY_PATH"] = str(runtime.root / "lib")  # of a copied interpreter
         else:
             filter_read, filter_write = self._pipe()
             self._info, info = self._pipe()
@@ -90,7 +92,7 @@ class Session:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=given,
-                env={},
+                env=environment,
                 cwd="/",
                 start_new_session=True,
                 bufsize=0,
