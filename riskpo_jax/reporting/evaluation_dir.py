@@ -23,7 +23,10 @@ from riskpo_jax.reporting.writers import strict_json
 # Settings that an evaluation depends on; of the others, a run's own may differ from one to the next.
 _SECTIONS = ("seed", "lora.", "model.", "data.", "reward.", "eval.", "mesh.")
 _ALSO = ("rollout.max_response_length",)
-_BUT = ("model.path", "eval.k", "eval.every")  # the first is `model`'s to say
+_BUT = {  # the first is `model`'s to say
+    *("model.path", "eval.k", "eval.every"),
+    *(name for name, field, _ in leaves() if field.metadata["may_change"]),
+}
 MODEL = "model"
 
 
@@ -180,12 +183,9 @@ def _recorded_settings(model: str, config: Config) -> dict[str, Any]:
 
 
 def _matters(name: str) -> bool:
-    fields = {name: field for name, field, _ in leaves()}
     if name == MODEL or name in _ALSO:
         return True
-    if name in _BUT or not name.startswith(_SECTIONS):
-        return False
-    return not fields[name].metadata["may_change"]
+    return name.startswith(_SECTIONS) and name not in _BUT
 
 
 def _as_json(value: Any) -> str:

@@ -43,18 +43,6 @@ class RunDir:
                 "another"
             )
 
-    def existing_checkpoints(self) -> Path:
-        """The folder of checkpoints.
-
-        Raises:
-          UserError: it is not there.
-        """
-        if not self.checkpoints.is_dir():
-            raise UserError(
-                f"--workdir={self.path} holds no checkpoints/ folder: name a run's folder"
-            )
-        return self.checkpoints
-
     def claim(self, config: Config, flagfile: str) -> None:
         """Records the settings of the run that begins or goes on here.
 
