@@ -44,7 +44,17 @@ class ModelConfig:
         "Type of matrix products, activations and KV cache; norms, softmax and logits are float32.",
         choices=("float32", "bfloat16", "float16"),
     )
-    remat: bool = setting(False, "Recompute each layer in the backward pass to save memory.")
+    remat: str = setting(
+        "none",
+        "What each layer recomputes in the backward pass to save memory: nothing, all but the matrix "
+        "products, or all.",
+        choices=("none", "products", "all"),
+    )
+    attention: str = setting(
+        "auto",
+        "What computes attention over whole sequences: cudnn on GPUs, splash on TPUs, else xla (auto).",
+        choices=("auto", "xla", "cudnn", "splash"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,9 +177,21 @@ class RewardConfig:
 @dataclasses.dataclass(frozen=True)
 class RolloutConfig:
     group_size: int = setting(8, "Responses G to each question.")
-    questions_at_once: int = setting(
+    slots: int = setting(
         0,
-        "Questions in one call of the sampler, which bounds its KV cache; 0 takes all of a step's.",
+        "Responses decoded at the same time, in training and evaluation, which bounds the KV cache; "
+        "waiting ones take the place of those that end. 0: as many as a step has.",
+    )
+    steps_per_sync: int = setting(16, "Tokens decoded between two looks at which responses ended.")
+    kv_cache_dtype: str = setting(
+        "compute",
+        "Type of the KV cache: that of the computation, or bfloat16, or int8 with a scale a token and head.",
+        choices=("compute", "bfloat16", "int8"),
+    )
+    tensor: int = setting(
+        1,
+        "Devices that share one decode step, each with a part of the parameters: 1 decodes on every "
+        "device by itself, 0 keeps the layout of training.",
     )
     max_response_length: int = setting(32, "Longest response, in tokens, end token included.")
     temperature: float = setting(1.0, "Sampling temperature of training rollouts.")
@@ -281,7 +303,15 @@ class TrainConfig:
     max_grad_norm: float = setting(1.0, "Gradients are clipped to this global norm.")
     epochs: int = setting(1, "Passes over each rollout batch (rl).")
     minibatches: int = setting(1, "Updates in one pass (rl).")
-    micro_batch_size: int = setting(0, "Sequences in one backward pass; 0 takes all at once.")
+    tokens_per_micro_batch: int = setting(
+        8192, "Response tokens, padding included, in one backward pass of one data shard."
+    )
+    old_logprobs: str = setting(
+        "sampler",
+        "Log-probabilities that the ratio divides by: the sampler's, or the trainer's, recomputed before "
+        "the first update.",
+        choices=("sampler", "trainer"),
+    )
     batch_size: int = setting(256, "Examples in one supervised update.")
 
 
@@ -348,16 +378,16 @@ class Config:
         return self.data.questions_per_step * self.rollout.group_size
 
     @property
-    def sequences_per_update(self) -> int:
+    def questions_per_update(self) -> int:
+        """Prompts that one update reads."""
         if self.train.stage == "supervised":
             return self.train.batch_size
-        return self.sequences_per_step // self.train.minibatches
+        return self.data.questions_per_step // self.train.minibatches
 
     @property
-    def micro_batches(self) -> int:
-        return self.sequences_per_update // (
-            self.train.micro_batch_size or self.sequences_per_update
-        )
+    def sequences_per_update(self) -> int:
+        supervised = self.train.stage == "supervised"
+        return self.questions_per_update * (1 if supervised else self.rollout.group_size)
 
 
 def leaves(config: Any = Config, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field, Any]]:

@@ -67,6 +67,8 @@ _AT_LEAST_ONE = (
     "train.epochs",
     "train.minibatches",
     "train.batch_size",
+    "train.tokens_per_micro_batch",
+    "rollout.steps_per_sync",
     "eval.problems",
     "eval.samples",
     "eval.batch_size",
@@ -95,8 +97,8 @@ _NOT_NEGATIVE = (
     "train.steps",
     "train.warmup_steps",
     "train.weight_decay",
-    "train.micro_batch_size",
-    "rollout.questions_at_once",
+    "rollout.slots",
+    "rollout.tensor",
     "data.max_problem_chars",
     "data.contamination_ngram",
     "algorithm.omega",
@@ -162,21 +164,10 @@ def _check_batches(config: Config) -> None:
             f"--algorithm.bundle_size={algorithm.bundle_size} does not divide "
             f"--data.questions_per_step={data.questions_per_step}"
         )
-    at_once = config.rollout.questions_at_once
-    if at_once and data.questions_per_step % at_once:
+    if data.questions_per_step % train.minibatches:
         raise UserError(
-            f"--rollout.questions_at_once={at_once} does not divide "
+            f"--train.minibatches={train.minibatches} does not divide "
             f"--data.questions_per_step={data.questions_per_step}"
-        )
-    if config.sequences_per_step % train.minibatches:
-        raise UserError(
-            f"--train.minibatches={train.minibatches} does not divide the "
-            f"{config.sequences_per_step} sequences of a step (questions_per_step x group_size)"
-        )
-    if train.micro_batch_size and config.sequences_per_update % train.micro_batch_size:
-        raise UserError(
-            f"--train.micro_batch_size={train.micro_batch_size} does not divide the "
-            f"{config.sequences_per_update} sequences of an update"
         )
     if max(evaluation.k) > evaluation.samples:
         raise UserError(

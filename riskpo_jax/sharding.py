@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from riskpo_jax.errors import UserError
+
+T = TypeVar("T")
 
 MESH_AXES = ("data", "fsdp", "tensor")
 
@@ -25,6 +28,7 @@ LOGICAL_RULES = (
     ("mlp", "tensor"),
     ("head_dim", None),
     ("rank", None),
+    ("norm", None),
     ("layers", None),
 )
 
@@ -53,6 +57,21 @@ def make_mesh(
     )
 
 
+def rollout_mesh(mesh: Mesh, tensor: int) -> Mesh:
+    """The same devices, each `tensor` of them with a whole copy of the parameters; 0: the mesh as it is.
+
+    Raises UserError when `tensor` does not divide the devices.
+    """
+    if tensor == 0:
+        return mesh
+    if mesh.size % tensor:
+        raise UserError(
+            f"--rollout.tensor={tensor} does not divide the {mesh.size} devices of the mesh"
+        )
+    devices = mesh.devices.reshape(-1, 1, tensor)
+    return Mesh(devices, MESH_AXES, axis_types=(AxisType.Auto,) * 3)
+
+
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Leading axis over `data` and `fsdp`, the rest whole."""
     return NamedSharding(mesh, PartitionSpec(dict(LOGICAL_RULES)["batch"]))
@@ -76,3 +95,39 @@ def fit(sharding: NamedSharding, shape: Sequence[int]) -> NamedSharding:
     named_sizes = zip(sharding.spec, shape, strict=False)  # a spec may name leading axes only
     spec = [names if size % parts(names) == 0 else None for names, size in named_sizes]
     return NamedSharding(sharding.mesh, PartitionSpec(*spec))
+
+
+def constrain(x: jax.Array, mesh: Mesh | None, *names: str | None) -> jax.Array:
+    """x with each axis divided as LOGICAL_RULES say of its name, where it divides; as it is without a mesh.
+
+    Left alone, XLA divides activations like the weights they meet and has every device work on the whole
+    batch.
+    """
+    if mesh is None:
+        return x
+    rules = dict(LOGICAL_RULES)
+    spec = PartitionSpec(*(rules[name] if name else None for name in names))
+    return jax.lax.with_sharding_constraint(x, fit(NamedSharding(mesh, spec), x.shape))
+
+
+def data_shards(mesh: Mesh) -> int:
+    """The parts that a batch is divided into."""
+    return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def take_rows(x: jax.Array, rows_N: jax.Array, shards: int) -> jax.Array:
+    """x[rows] of each shard's own part: both are divided into `shards`, and `rows_N` counts within one.
+
+    So that no row leaves its device.
+    """
+
+    def parts(array: jax.Array) -> jax.Array:
+        return array.reshape(shards, -1, *array.shape[1:])
+
+    taken = jax.vmap(lambda part, rows: part[rows])(parts(x), parts(rows_N))
+    return taken.reshape(-1, *x.shape[1:])
+
+
+def place(mesh: Mesh, rows: T) -> T:
+    """A pytree of host arrays on the mesh, their leading axis divided over the data axes."""
+    return jax.device_put(rows, batch_sharding(mesh))

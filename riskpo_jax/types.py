@@ -1,7 +1,7 @@
 """The pytrees that travel between the stations.
 
-Letters: Q questions, G responses a question, N = Q * G sequences (row n = q * G + g), P prompt slots
-(left-padded), R response slots (right-padded), K bundles, B questions a bundle (Q = K * B), L levels.
+Letters: Q questions, G responses a question, N = Q * G sequences (row n = q * G + g), P prompt and
+R response slots (both right-padded), K bundles, B questions a bundle (Q = K * B), L levels.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import jax
 class Prompts:
     """A batch of questions as tokens.
 
-    tokens: int32[Q, P], left-padded. lengths: int32[Q], tokens without the padding.
+    tokens: int32[Q, P], right-padded. lengths: int32[Q], tokens without the padding.
     """
 
     tokens: jax.Array
@@ -37,18 +37,18 @@ class Rollout:
 
 
 @flax.struct.dataclass
-class TrainBatch:
-    """Sequences with the advantage of each, ready for the clipped loss.
+class MicroBatch:
+    """Responses of some questions with the advantage of each, ready for the clipped loss.
 
-    prompt_tokens: int32[N, P]. prompt_lengths: int32[N]. response_tokens: int32[N, R].
-    response_lengths: int32[N]. behaviour_logprobs: float32[N, R]. advantages: float32[N], broadcast over
-    a response's tokens.
+    question: int32[N], the prompt that a response follows, counted within the row's data shard.
+    tokens: int32[N, R]. lengths: int32[N], 0 for a row that only fills the shape. behaviour_logprobs:
+    float32[N, R], of the policy that the tokens were drawn from. advantages: float32[N], broadcast over a
+    response's tokens.
     """
 
-    prompt_tokens: jax.Array
-    prompt_lengths: jax.Array
-    response_tokens: jax.Array
-    response_lengths: jax.Array
+    question: jax.Array
+    tokens: jax.Array
+    lengths: jax.Array
     behaviour_logprobs: jax.Array
     advantages: jax.Array
 

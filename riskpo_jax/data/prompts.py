@@ -64,7 +64,7 @@ class PromptEncoder:
         return ids
 
     def encode(self, problems: Sequence[Problem]) -> Prompts:
-        """NumPy int32 tokens[Q, P], left-padded, and lengths[Q].
+        """NumPy int32 tokens[Q, P], right-padded, and lengths[Q].
 
         Raises:
           UserError: a prompt of more than P tokens; `fitting` keeps those out.
@@ -76,7 +76,7 @@ class PromptEncoder:
         pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
         tokens_QxP = np.full((len(encoded), self.max_length), pad, np.int32)
         for row, ids in zip(tokens_QxP, encoded, strict=True):
-            row[self.max_length - len(ids) :] = ids
+            row[: len(ids)] = ids
         return Prompts(tokens=tokens_QxP, lengths=np.array([len(ids) for ids in encoded], np.int32))
 
     def fitting(self, source: Source, on_overlong: str) -> tuple[Source, int]:

@@ -17,7 +17,7 @@ from riskpo_jax.evaluation.responses import Response, is_plain, result_of
 from riskpo_jax.evaluation.result import EvalResult
 from riskpo_jax.rewards.grader import Grader
 from riskpo_jax.rewards.grading import PendingOutcomes, refuse_all_errors, submit_groups
-from riskpo_jax.rollout.sampler import Sampler, decode_responses, one_ahead
+from riskpo_jax.rollout.sampler import Sampler, decode_responses
 from riskpo_jax.rollout.sampling import SamplingParams
 from riskpo_jax.types import Prompts, Rollout
 
@@ -37,10 +37,10 @@ class Evaluator:
 
     Attributes:
       samples: S, responses to every problem.
-      batch_size: problems in one call of the sampler, whose KV cache is that of batch_size x S sequences.
-      key: the same for every evaluation; a batch draws with what the key, the name of its set and the
-        number of its first problem give. So a set's responses depend neither on the other sets nor on
-        where an evaluation was cut off.
+      batch_size: problems that are handed on together.
+      key: the same for every evaluation; a response draws with what the key, the name of its set and its
+        own number give. So a set's responses depend neither on the other sets nor on where an evaluation
+        was cut off.
     """
 
     sampler: Sampler
@@ -72,7 +72,7 @@ class Evaluator:
     ) -> Iterator[list[list[Response]]]:
         """The responses to each problem, batch after batch, without the first `done` problems.
 
-        A batch is graded while the next is sampled.
+        What is complete is graded while the rest, and the next batch, is sampled.
 
         Args:
           done: a multiple of `batch_size`.
@@ -81,46 +81,38 @@ class Evaluator:
           UserError: the reward returns something else than an outcome, or fails on the whole first batch
             (later on, errors are counted: the responses can be graded again).
         """
-        pending = None
-        for start, rollout in self._rollouts(params, eval_set, done):
-            problems = eval_set.problems[start : start + self.batch_size]
-            submitted = self._submit(problems, rollout)
+        pending: list[_Submitted] = []
+        for start in range(done, len(eval_set.problems), self.batch_size):
+            submitted = list(self._submit_batch(params, eval_set, start))
             if pending:
-                yield pending.responses()
+                yield _in_order(pending)
             if start == 0:
-                refuse_all_errors(submitted.verdicts.result())
+                refuse_all_errors([group for part in submitted for group in part.verdicts.result()])
             pending = submitted
         if pending:
-            yield pending.responses()
+            yield _in_order(pending)
 
-    def _rollouts(self, params: Any, eval_set: EvalSet, done: int) -> Iterator[tuple[int, Rollout]]:
-        """The start of each batch and its rollout.
-
-        The last batch is filled with repeated problems, so that one shape is compiled.
-        """
-        prompts, count = eval_set.prompts, len(eval_set.problems)
+    def _submit_batch(self, params: Any, eval_set: EvalSet, start: int) -> Iterator[_Submitted]:
+        """The responses to the problems of a batch as they are completed."""
+        batch = slice(start, start + self.batch_size)
+        prompts = Prompts(eval_set.prompts.tokens[batch], eval_set.prompts.lengths[batch])
+        problems = eval_set.problems[batch]
         set_key = jax.random.fold_in(self.key, zlib.crc32(eval_set.name.encode()))
-
-        def batch(start: int) -> tuple[int, Rollout]:
-            rows = np.arange(start, min(start + self.batch_size, count))
-            filled = np.resize(rows, self.batch_size)
-            placed = self.sampler.place(Prompts(prompts.tokens[filled], prompts.lengths[filled]))
-            batch_key = jax.random.fold_in(set_key, start)
-            return start, self.sampler(params, batch_key, placed, self.samples, self.sampling)
-
-        return one_ahead(batch, range(done, count, self.batch_size))
-
-    def _submit(self, problems: Sequence[Problem], rollout: Rollout) -> _Submitted:
-        kept = len(problems) * self.samples
-        rollout = jax.tree.map(lambda rows: rows[:kept], jax.device_get(rollout))
-        texts = decode_responses(self.tokenizer, rollout.tokens, rollout.lengths)
-        return _Submitted(texts, rollout, submit_groups(self.grader, problems, texts))
+        first = start * self.samples
+        sampled = self.sampler.stream(
+            params, set_key, prompts, self.samples, self.sampling, first=first
+        )
+        for questions, rollout in sampled:
+            texts = decode_responses(self.tokenizer, rollout.tokens, rollout.lengths)
+            verdicts = submit_groups(self.grader, [problems[q] for q in questions], texts)
+            yield _Submitted(questions, texts, rollout, verdicts)
 
 
 @dataclass(frozen=True)
 class _Submitted:
-    """A batch on the host whose verdicts are on the way."""
+    """Some questions' responses on the host, whose verdicts are on the way."""
 
+    questions: list[int]
     texts: list[str]
     rollout: Rollout
     verdicts: PendingOutcomes
@@ -141,3 +133,9 @@ class _Submitted:
         ]
         samples = len(groups[0])
         return [flat[start : start + samples] for start in range(0, len(flat), samples)]
+
+
+def _in_order(parts: Sequence[_Submitted]) -> list[list[Response]]:
+    """The responses to each problem of a batch, which was completed part by part."""
+    groups = [pair for part in parts for pair in zip(part.questions, part.responses(), strict=True)]
+    return [responses for _, responses in sorted(groups, key=lambda pair: pair[0])]

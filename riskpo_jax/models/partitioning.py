@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from riskpo_jax.models.attention import masked
 from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.sharding import LOGICAL_RULES, fit
 
@@ -51,4 +52,4 @@ def init_params(
 
 def _init(model: Decoder, key: jax.Array) -> Any:
     token = jnp.zeros((1, 1), jnp.int32)
-    return model.init(key, token, token, jnp.ones((1, 1, 1), bool))["params"]
+    return model.init(key, token, token, masked(jnp.ones((1, 1, 1), bool)))["params"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -20,7 +22,7 @@ class SamplingParams:
 
 
 def sample_token(
-    key: jax.Array, logits_NxV: jax.Array, sampling: SamplingParams
+    key_N: jax.Array, logits_NxV: jax.Array, sampling: SamplingParams
 ) -> tuple[jax.Array, jax.Array]:
     """One token a row, and its log-probability under the tempered distribution.
 
@@ -28,19 +30,45 @@ def sample_token(
     the trainer computes, so that the first update's ratio is 1. top_k and top_p narrow the draw only;
     training with them is off-policy by the mass they cut. Greedy decoding reports temperature 1.
 
+    Args:
+      key_N: a key for each row, so that what a row draws does not depend on the rows beside it.
+
     Returns:
       int32[N] and float32[N].
     """
-    logits_NxV = logits_NxV.astype(jnp.float32)
+    logits_NxV = logits_NxV.astype(jnp.float32) / (sampling.temperature or 1.0)
+    logits_NxV = logits_NxV - logits_NxV.max(axis=-1, keepdims=True)
+    weights_NxV = jnp.exp(logits_NxV)
     if sampling.temperature:
-        logits_NxV = logits_NxV / sampling.temperature
-        narrowed = keep_top_p(keep_top_k(logits_NxV, sampling.top_k), sampling.top_p)
-        tokens_N = jax.random.categorical(key, narrowed, axis=-1)
+        narrowed_NxV = keep_top_p(keep_top_k(logits_NxV, sampling.top_k), sampling.top_p)
+        unchanged = narrowed_NxV is logits_NxV
+        tokens_N = draw(key_N, weights_NxV if unchanged else jnp.exp(narrowed_NxV))
     else:
         tokens_N = jnp.argmax(logits_NxV, axis=-1)
-    logprobs_NxV = jax.nn.log_softmax(logits_NxV, axis=-1)
-    chosen_N = jnp.take_along_axis(logprobs_NxV, tokens_N[:, None], axis=-1)[:, 0]
-    return tokens_N.astype(jnp.int32), chosen_N
+    chosen_N = jnp.take_along_axis(logits_NxV, tokens_N[:, None], axis=-1)[:, 0]
+    return tokens_N.astype(jnp.int32), chosen_N - jnp.log(weights_NxV.sum(axis=-1))
+
+
+def draw(key_N: jax.Array, weights_NxV: jax.Array) -> jax.Array:
+    """A token of each row with probability weights / sum(weights): inverse CDF, block first, token then.
+
+    Two random numbers a row, where the Gumbel trick draws one for each token of the vocabulary; and the
+    error of a float32 cumulative sum over the whole vocabulary does not arise.
+    """
+    N, V = weights_NxV.shape
+    size = 2 ** math.ceil(math.log2(V) / 2)
+    padded = jnp.pad(weights_NxV, ((0, 0), (0, -V % size)))
+    weights_NxKxS = padded.reshape(N, -1, size)
+    uniform_Nx2 = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(key_N)
+    block_N = _first_beyond(uniform_Nx2[:, 0], weights_NxKxS.sum(axis=-1))
+    inside_NxS = jnp.take_along_axis(weights_NxKxS, block_N[:, None, None], axis=1)[:, 0]
+    return block_N * size + _first_beyond(uniform_Nx2[:, 1], inside_NxS)
+
+
+def _first_beyond(uniform_N: jax.Array, weights_NxK: jax.Array) -> jax.Array:
+    """The first entry whose cumulative weight exceeds `uniform` times the total; never one of weight 0."""
+    mass_NxK = jnp.cumsum(weights_NxK, axis=-1)
+    return jnp.sum(mass_NxK <= (uniform_N * mass_NxK[:, -1])[:, None], axis=-1)
 
 
 def keep_top_k(logits_NxV: jax.Array, k: int) -> jax.Array:

@@ -1,7 +1,9 @@
-"""Gradients of a mean over a whole mini-batch, computed a micro-batch at a time.
+"""Gradients of a mean over a whole update, summed a micro-batch at a time, with each prompt read once.
 
 Every micro-batch contributes a sum and a count, the sums add, and one global count divides at the end. So
-the gradient does not depend on how the mini-batch was cut, nor on the number of devices.
+the gradient does not depend on how the update was cut, nor on the number of devices. What the responses
+want of their prompts is summed as well, and goes back through the prompts once: the chain rule in two
+pieces, d loss / d params = (d loss / d params at fixed states) + (d loss / d states) (d states / d params).
 """
 
 from __future__ import annotations
@@ -9,45 +11,61 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 
 from riskpo_jax.masked import Mean
+from riskpo_jax.models.prompts import PromptStates
 
 Metrics = dict[str, Mean]
-LossFn = Callable[[Any, Any], tuple[Mean, Metrics]]
+LossFn = Callable[[Any, PromptStates, Any], tuple[Mean, Metrics]]
 
 
-def accumulate_gradients(
-    loss_fn: LossFn, params: Any, micro_batches: Any
-) -> tuple[Any, Mean, Metrics]:
-    """The exact gradient of `loss_fn`'s mean over all micro-batches.
+@flax.struct.dataclass
+class Sums:
+    """What the micro-batches so far add up to; gradients in float32."""
+
+    gradients: Any
+    loss: Mean
+    metrics: Metrics
+
+
+def micro_batch_sums(
+    loss_fn: LossFn, params: Any, states: PromptStates, batch: Any
+) -> tuple[Sums, PromptStates]:
+    """One micro-batch's sums, and what it wants of the prompt states, in float32.
 
     Args:
-      loss_fn: (params, micro_batch) -> (unreduced loss, unreduced metrics). The loss's count must not
+      loss_fn: (params, states, batch) -> (unreduced loss, unreduced metrics). The loss's count must not
         depend on the parameters.
-      micro_batches: pytree with leading axes [micro-batches, rows, ...].
-
-    Returns:
-      gradients in float32, the loss and the metrics, both still unreduced.
     """
 
-    def total_loss(params, micro_batch):
-        loss, metrics = loss_fn(params, micro_batch)
+    def total_loss(params, states):
+        loss, metrics = loss_fn(params, states, batch)
         return loss.total, (loss, metrics)
 
-    def sums(micro_batch):
-        gradients, (loss, metrics) = jax.grad(total_loss, has_aux=True)(widened, micro_batch)
-        return jax.tree.map(lambda g: g.astype(jnp.float32), gradients), loss, metrics
-
-    def add(so_far, micro_batch):
-        return jax.tree.map(jnp.add, so_far, sums(micro_batch)), None
-
     widened = vocabulary_in_float32(params)
-    first = jax.tree.map(lambda x: x[0], micro_batches)
-    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(sums, first))
-    (gradients, loss, metrics), _ = jax.lax.scan(add, zeros, micro_batches)
-    return jax.tree.map(lambda g: g / jnp.maximum(loss.count, 1), gradients), loss, metrics
+    (gradients, wanted), (loss, metrics) = jax.grad(total_loss, argnums=(0, 1), has_aux=True)(
+        widened, states
+    )
+    return Sums(in_float32(gradients), loss, metrics), in_float32(wanted)
+
+
+def prompt_gradients(
+    read: Callable[[Any], PromptStates], params: Any, wanted: PromptStates
+) -> Any:
+    """The gradients, in float32, that `wanted` of the prompt states sends to the parameters.
+
+    read: params -> states.
+    """
+    states, pull_back = jax.vjp(read, vocabulary_in_float32(params))
+    (gradients,) = pull_back(jax.tree.map(lambda w, s: w.astype(s.dtype), wanted, states))
+    return in_float32(gradients)
+
+
+def in_float32(tree: Any) -> Any:
+    return jax.tree.map(lambda x: x.astype(jnp.float32), tree)
 
 
 def vocabulary_in_float32(params: Any) -> Any:
@@ -62,13 +80,3 @@ def vocabulary_in_float32(params: Any) -> Any:
         return leaf.astype(jnp.float32) if vocabulary else leaf
 
     return jax.tree_util.tree_map_with_path(widen, params)
-
-
-def split_rows(batch: Any, parts: int) -> Any:
-    """Pytree of [N, ...] -> [parts, N / parts, ...]; part i takes the rows i, i + parts, ...
-
-    Strided, so that each part has an equal share of every device's rows.
-    """
-    return jax.tree.map(
-        lambda x: jnp.swapaxes(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 0, 1), batch
-    )

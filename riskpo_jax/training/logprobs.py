@@ -8,39 +8,52 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from riskpo_jax.models import masks
+from riskpo_jax.models.attention import Attention, after_prompt
 from riskpo_jax.models.decoder import Decoder
+from riskpo_jax.models.prompts import PromptStates
+from riskpo_jax.sharding import take_rows
 
-_LOGITS_AT_ONCE = 2**26  # elements of the [N, slots, V] block that is computed at a time
+_LOGITS_AT_ONCE = 2**26  # elements of the [N, slots, V] block that a device computes at a time
 
 
 def response_logprobs(
     model: Decoder,
     params: Any,
-    prompt_tokens_NxP: jax.Array,
-    prompt_lengths_N: jax.Array,
-    response_tokens_NxR: jax.Array,
-    response_lengths_N: jax.Array,
+    states: PromptStates,
+    prompt_lengths_Q: jax.Array,
+    question_N: jax.Array,
+    tokens_NxR: jax.Array,
+    *,
     temperature: float,
+    attention: Attention,
+    shards: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """Scores every response token given all before it, with logits divided by `temperature`.
+    """Scores every response token given its prompt and all before it, with logits / `temperature`.
+
+    Args:
+      states: of the Q prompts, which have `prompt_lengths_Q` tokens.
+      question_N: the prompt that each of the N responses follows, counted within its data shard.
 
     Returns:
       float32[N, R] log-probabilities and float32[N, R] entropies (nats) of the distributions that the
       tokens were drawn from. Slots beyond a response's length hold finite garbage: mask them.
     """
-    P, R = prompt_tokens_NxP.shape[1], response_tokens_NxR.shape[1]
-    tokens_NxT = jnp.concatenate([prompt_tokens_NxP, response_tokens_NxR], axis=1)
-    valid_NxT = masks.valid_slots(prompt_lengths_N, response_lengths_N, P, R)
-    positions_NxT = masks.positions_from_valid(valid_NxT)
-    hidden_NxTxD, _ = model.apply(
-        {"params": params}, tokens_NxT, positions_NxT, masks.causal(valid_NxT)
+    lengths_N = take_rows(prompt_lengths_Q, question_N, shards)
+    hidden_NxRxM, _ = model.apply(
+        {"params": params},
+        tokens_NxR,
+        lengths_N[:, None] + jnp.arange(tokens_NxR.shape[1])[None],
+        after_prompt(attention, shards, question_N, prompt_lengths_Q),
+        states.kv,
     )
+    # A token is predicted by the one before it, the first by the prompt's last.
+    first_Nx1xM = take_rows(states.last, question_N, shards)[:, None]
     return chunked_token_logprobs(
         lambda hidden: model.apply({"params": params}, hidden, method="unembed") / temperature,
-        hidden_NxTxD[:, P - 1 : -1],
-        response_tokens_NxR,
+        jnp.concatenate([first_Nx1xM, hidden_NxRxM[:, :-1]], axis=1),
+        tokens_NxR,
         model.config.vocab_size,
+        1 if model.mesh is None else model.mesh.size,
     )
 
 
@@ -49,15 +62,16 @@ def chunked_token_logprobs(
     hidden_NxRxD: jax.Array,
     targets_NxR: jax.Array,
     vocab_size: int,
+    devices: int = 1,
 ) -> tuple[jax.Array, jax.Array]:
     """log p(target) and entropy, a block of slots at a time, so that a large [N, R, V] never exists whole.
 
-    A block is at least one slot of all N rows: the micro-batch bounds it. Each is rematerialised in the
-    backward pass; under plain autodiff every block's logits would be kept and the loop would save nothing.
-    What fits into one block is computed at once and kept.
+    A block is some slots of all N rows, which are divided over `devices`. Each is rematerialised in
+    the backward pass; under plain autodiff every block's logits would be kept and the loop would save
+    nothing. What fits into one block is computed at once and kept.
     """
     N, R = targets_NxR.shape
-    chunk = max(1, min(R, _LOGITS_AT_ONCE // (N * vocab_size)))
+    chunk = max(1, min(R, devices * _LOGITS_AT_ONCE // (N * vocab_size)))
     if chunk == R:
         return token_logprobs(unembed(hidden_NxRxD), targets_NxR)
     padding = -R % chunk
@@ -77,7 +91,15 @@ def chunked_token_logprobs(
 
 
 def token_logprobs(logits_NxTxV: jax.Array, targets_NxT: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """log softmax(logits)[target] and the entropy of softmax(logits), both float32[N, T]."""
-    logprobs_NxTxV = jax.nn.log_softmax(logits_NxTxV, axis=-1)
-    chosen = jnp.take_along_axis(logprobs_NxTxV, targets_NxT[..., None], axis=-1)[..., 0]
-    return chosen, -jnp.sum(jnp.exp(logprobs_NxTxV) * logprobs_NxTxV, axis=-1)
+    """log softmax(logits)[target] and the entropy of softmax(logits), both float32[N, T].
+
+    H = log Z - E[logit], so that the log-probabilities of the whole vocabulary are never written down.
+    """
+    highest_NxTx1 = jax.lax.stop_gradient(logits_NxTxV.max(axis=-1, keepdims=True))
+    logits_NxTxV = logits_NxTxV - highest_NxTx1
+    weights_NxTxV = jnp.exp(logits_NxTxV)
+    total_NxT = weights_NxTxV.sum(axis=-1)
+    chosen = jnp.take_along_axis(logits_NxTxV, targets_NxT[..., None], axis=-1)[..., 0]
+    log_total_NxT = jnp.log(total_NxT)
+    mean_NxT = (weights_NxTxV * logits_NxTxV).sum(axis=-1) / total_NxT
+    return chosen - log_total_NxT, log_total_NxT - mean_NxT

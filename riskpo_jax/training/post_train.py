@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 
 from riskpo_jax.data.problem import Problem
 from riskpo_jax.models import lora
-from riskpo_jax.rewards.grading import outcome_fractions, refuse_all_errors, submit_groups
+from riskpo_jax.rewards.grading import (
+    PendingOutcomes,
+    outcome_fractions,
+    refuse_all_errors,
+    submit_groups,
+)
 from riskpo_jax.rewards.outcome import Outcome
-from riskpo_jax.rollout.sampler import decode_responses, join_turns, sample_in_turns
-from riskpo_jax.sharding import batch_sharding
+from riskpo_jax.rollout.sampler import decode_responses
+from riskpo_jax.rollout.session import Finished, in_order
 from riskpo_jax.training import setup
 from riskpo_jax.training.run import Record, Run, StepFn
 from riskpo_jax.training.state import Purpose, TrainState, purpose_key
@@ -25,11 +30,10 @@ from riskpo_jax.types import Prompts, Rollout
 
 @dataclass(frozen=True)
 class Experience:
-    """One rollout batch, on the device for training and on the host for graders and people."""
+    """One rollout batch on the host."""
 
     prompts: Prompts
     rollout: Rollout
-    generated_tokens: int
     problems: list[Problem]
     responses: list[str]
     outcomes: list[list[Outcome]]
@@ -62,24 +66,29 @@ class Experience:
 def post_training_step(
     run: Run, optimizer: optax.GradientTransformation, frozen: Any, reference: Any
 ) -> StepFn:
-    """The jitted train step wrapped in sampling and grading; the arguments are `make_train_step`'s."""
+    """The train step wrapped in sampling and grading; the arguments are `make_train_step`'s."""
     config = run.config
-    train_step = jax.jit(make_train_step(config, run.policy.model, optimizer), donate_argnums=0)
+    train_step = make_train_step(config, run.policy.model, optimizer, run.mesh)
 
     def step(state: TrainState):
         began = time.perf_counter()
         experience = collect(run, frozen, state)
         collected = time.perf_counter()
-        rewards_QxG = jax.device_put(experience.rewards_QxG(), batch_sharding(run.mesh))
         state, metrics = train_step(
-            state, frozen, experience.prompts, experience.rollout, rewards_QxG, reference
+            state,
+            frozen,
+            experience.prompts,
+            experience.rollout,
+            experience.rewards_QxG(),
+            reference,
         )
-        metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
         seconds = time.perf_counter() - began
         metrics |= outcome_fractions(experience.outcomes) | experience.times
         metrics["time/update_s"] = time.perf_counter() - collected
         metrics["time/step_s"] = seconds
-        metrics["throughput/generated_tokens_per_s"] = experience.generated_tokens / seconds
+        metrics["throughput/generated_tokens_per_s"] = (
+            int(experience.rollout.lengths.sum()) / seconds
+        )
         return state, metrics, experience.records(config.report.samples)
 
     return step
@@ -88,37 +97,44 @@ def post_training_step(
 def collect(run: Run, frozen: Any, state: TrainState) -> Experience:
     """Draws the next problems, samples G responses to each and has them graded.
 
-    The responses of one turn of the sampler are graded while the next turn's are sampled;
-    `time/reward_s` is what is left to wait for after the last.
+    A question's responses are graded while others are still being sampled; `time/reward_s` is what is
+    left to wait for after the last.
     """
     config = run.config
     problems = run.loader.batch(int(state.position))
     began = time.perf_counter()
-    prompts = run.sampler.place(run.policy.encode(problems))
-    key = purpose_key(state.key, Purpose.ROLLOUT, state.step)
-    turns, lengths, responses, pending = [], [], [], []
-    for rows, rollout in sample_in_turns(
-        run.sampler,
+    prompts = run.policy.encode(problems)
+    parts: list[tuple[Finished, list[str], PendingOutcomes]] = []
+    for part in run.sampler.stream(
         lora.join(frozen, state.params),
-        key,
+        purpose_key(state.key, Purpose.ROLLOUT, state.step),
         prompts,
         config.rollout.group_size,
         setup.rollout_sampling(config),
-        config.rollout.questions_at_once,
     ):
-        tokens_NxR, lengths_N = jax.device_get((rollout.tokens, rollout.lengths))
-        sampled = time.perf_counter()
-        texts = decode_responses(run.policy.tokenizer, tokens_NxR, lengths_N)
-        pending.append(submit_groups(run.grader, problems[rows], texts))
-        turns.append(rollout)
-        lengths.append(lengths_N)
-        responses += texts
-    outcomes = [group for part in pending for group in part.result()]
+        texts = decode_responses(run.policy.tokenizer, part.rollout.tokens, part.rollout.lengths)
+        verdicts = submit_groups(run.grader, [problems[q] for q in part.questions], texts)
+        parts.append((part, texts, verdicts))
+    sampled = time.perf_counter()
+    outcomes, responses = by_question(parts, config.rollout.group_size)
     refuse_all_errors(outcomes)
     times = {
         "time/rollout_s": sampled - began,
         "time/reward_s": time.perf_counter() - sampled,
     }
-    generated = int(sum(lengths_N.sum() for lengths_N in lengths))
-    whole = join_turns(run.sampler, turns)
-    return Experience(prompts, whole, generated, problems, responses, outcomes, times)
+    rollout = in_order([part for part, _, _ in parts])
+    return Experience(prompts, rollout, problems, responses, outcomes, times)
+
+
+def by_question(
+    parts: Sequence[tuple[Finished, list[str], PendingOutcomes]], group_size: int
+) -> tuple[list[list[Outcome]], list[str]]:
+    """Outcomes [Q][G], waited for, and texts [Q * G], in the order of the questions."""
+    groups = {}
+    for part, texts, verdicts in parts:
+        for i, (question, outcomes) in enumerate(
+            zip(part.questions, verdicts.result(), strict=True)
+        ):
+            groups[question] = outcomes, texts[i * group_size : (i + 1) * group_size]
+    ordered = [groups[question] for question in sorted(groups)]
+    return [outcomes for outcomes, _ in ordered], [text for _, texts in ordered for text in texts]

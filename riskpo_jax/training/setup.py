@@ -24,6 +24,7 @@ from riskpo_jax.data.tokenizers import load_tokenizer, vocabulary_file
 from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation.evaluator import EvalSet, Evaluator
 from riskpo_jax.models import peft
+from riskpo_jax.models.attention import make_attention
 from riskpo_jax.models.config import DecoderConfig
 from riskpo_jax.models.config_json import JsonObject
 from riskpo_jax.models.decoder import Decoder
@@ -31,13 +32,17 @@ from riskpo_jax.models.hf import open_checked
 from riskpo_jax.models.lora import Lora
 from riskpo_jax.reporting.run_dir import RunDir
 from riskpo_jax.rewards.grader import Grader
+from riskpo_jax.rollout.programs import Programs
 from riskpo_jax.rollout.sampler import Sampler
 from riskpo_jax.rollout.sampling import SamplingParams
-from riskpo_jax.sharding import MESH_AXES, make_mesh, replicated
+from riskpo_jax.sharding import data_shards, make_mesh, replicated, rollout_mesh
 from riskpo_jax.training.advantages import tracked_levels
+from riskpo_jax.training.micro_batches import Budget
 from riskpo_jax.training.optimizer import adamw, learning_rate
 from riskpo_jax.training.rounding import with_moment_dtype
 from riskpo_jax.training.state import Purpose, TrainState, init_state, purpose_key
+from riskpo_jax.training.trainable import trained_shapes
+from riskpo_jax.training.update import TokenLoss, Update
 from riskpo_jax.types import Prompts
 
 
@@ -172,7 +177,7 @@ def load_mesh(config: Config, batches: Sequence[str]) -> Mesh:
       UserError: sizes that do not divide the devices, or batches that do not divide over the mesh.
     """
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-    shards = mesh.shape[MESH_AXES[0]] * mesh.shape[MESH_AXES[1]]
+    shards = data_shards(mesh)
     for name in batches:
         if get(config, name) % shards:
             raise UserError(
@@ -235,12 +240,53 @@ def _first_state(
     return init_state(params, optimizer, tracker, config.seed)
 
 
+def make_update(
+    config: Config,
+    model: Decoder,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    token_loss: TokenLoss,
+    temperature: float,
+) -> Update:
+    """The update as the configuration says: its micro-batches, attention and placement."""
+    shards = data_shards(mesh)
+    return Update(
+        model,
+        mesh,
+        optimizer,
+        token_loss,
+        temperature=temperature,
+        attention=make_attention(config.model.attention, mesh),
+        budget=Budget(
+            tokens=config.train.tokens_per_micro_batch,
+            questions=-(-config.questions_per_update // shards),
+            rows=-(-config.sequences_per_update // shards),
+        ),
+        shardings=jax.tree.map(lambda x: x.sharding, trained_shapes(model, mesh)),
+    )
+
+
 def rollout_sampling(config: Config) -> SamplingParams:
     return SamplingParams(config.rollout.temperature, config.rollout.top_k, config.rollout.top_p)
 
 
 def make_sampler(config: Config, policy: Policy, mesh: Mesh) -> Sampler:
-    return Sampler(policy.model, mesh, config.rollout.max_response_length, policy.eos_ids)
+    """The sampler for training and evaluation, on its own layout of the mesh's devices."""
+    c, model = config.rollout, policy.model
+    # In the layout of training, batches that are divided would have every token gather all weights.
+    divided = c.tensor > 0
+    mesh = rollout_mesh(mesh, c.tensor)
+    kv_dtype = jnp.dtype(model.dtype if c.kv_cache_dtype == "compute" else c.kv_cache_dtype)
+    programs = Programs(
+        model.clone(remat="none", mesh=mesh if divided else None),
+        mesh,
+        attention=make_attention(config.model.attention, mesh),
+        longest=c.max_response_length,
+        eos_ids=policy.eos_ids,
+        steps_per_sync=c.steps_per_sync,
+        kv_dtype=kv_dtype,
+    )
+    return Sampler(programs, c.slots or config.sequences_per_step)
 
 
 def make_evaluator(

@@ -5,32 +5,27 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 
 from riskpo_jax.data.problem import Problem, Source
 from riskpo_jax.errors import UserError
-from riskpo_jax.sharding import batch_sharding
+from riskpo_jax.training.micro_batches import Sequences
 from riskpo_jax.training.run import Run, StepFn
 from riskpo_jax.training.setup import Policy
 from riskpo_jax.training.state import TrainState
-from riskpo_jax.training.supervised import SupervisedBatch, make_supervised_step
+from riskpo_jax.training.supervised import make_supervised_step
+from riskpo_jax.types import Rollout
 
 
 def warm_start_step(run: Run, optimizer: optax.GradientTransformation, frozen: Any) -> StepFn:
-    """The jitted supervised step on the next problems' solutions; `frozen` as in `make_train_step`."""
-    config = run.config
-    supervised = make_supervised_step(run.policy.model, optimizer, config.micro_batches)
-    train_step = jax.jit(supervised, donate_argnums=0)
+    """The supervised step on the next problems' solutions; `frozen` as in `make_train_step`."""
+    train_step = make_supervised_step(run.config, run.policy.model, optimizer, run.mesh)
 
     def step(state: TrainState):
         began = time.perf_counter()
         problems = run.loader.batch(int(state.position))
-        batch = solutions_batch(run.policy, problems)
-        batch = jax.device_put(batch, batch_sharding(run.mesh))
-        state, metrics = train_step(state, frozen, batch)
-        metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        state, metrics = train_step(state, frozen, solutions_batch(run.policy, problems))
         return state, metrics | {"time/step_s": time.perf_counter() - began}, []
 
     return step
@@ -45,7 +40,7 @@ def check_solutions(policy: Policy, source: Source, count: int = 1000) -> None:
     solutions_batch(policy, [source[i] for i in range(min(count, len(source)))])
 
 
-def solutions_batch(policy: Policy, problems: list[Problem]) -> SupervisedBatch:
+def solutions_batch(policy: Policy, problems: list[Problem]) -> Sequences:
     """Prompts and tokenised solutions, each ended by the tokenizer's end token, as host arrays.
 
     Raises:
@@ -67,4 +62,6 @@ def solutions_batch(policy: Policy, problems: list[Problem]) -> SupervisedBatch:
             )
         tokens_NxR[n, : len(ids)] = ids
         lengths_N[n] = len(ids)
-    return SupervisedBatch(prompts.tokens, prompts.lengths, tokens_NxR, lengths_N)
+    unused = np.zeros(len(problems), np.float32)
+    solutions = Rollout(tokens_NxR, lengths_N, np.zeros(tokens_NxR.shape, np.float32), unused > 0)
+    return Sequences(prompts, solutions, advantages=unused)

@@ -19,17 +19,7 @@ from riskpo_jax.models.hf import load_params
 from riskpo_jax.models.partitioning import init_params, placed_shapes
 from riskpo_jax.training.setup import Policy
 from riskpo_jax.training.state import Purpose, purpose_key
-
-
-def frozen_and_trained(model: Decoder, params: Any) -> tuple[Any, Any]:
-    """A whole tree of the model's parameters in its two parts; the first is {} without adapters."""
-    base, adapters = lora.split(params)
-    return (base, adapters) if model.lora else (adapters, base)
-
-
-def trained_shapes(model: Decoder, mesh: Mesh) -> Any:
-    """ShapeDtypeStructs of what trains, with shardings."""
-    return frozen_and_trained(model, placed_shapes(model, mesh))[1]
+from riskpo_jax.training.trainable import trained_shapes
 
 
 def merged(model: Decoder, frozen: Any, trained: Any) -> Any:

@@ -1,0 +1,149 @@
+"""One optimizer update on any number of responses, as four jitted programs and a host loop over them.
+
+    read prompts -> add micro-batch, add micro-batch, ... -> back through the prompts   (for every chunk)
+    -> divide by the count and apply
+
+Each program is compiled once for every shape that `training.micro_batches` makes. Nothing here waits for
+the devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from riskpo_jax.masked import Mean
+from riskpo_jax.models import lora
+from riskpo_jax.models.attention import Attention
+from riskpo_jax.models.decoder import Decoder
+from riskpo_jax.models.prompts import PromptStates, read_prompts
+from riskpo_jax.sharding import data_shards, place
+from riskpo_jax.training.accumulate import Metrics, Sums, micro_batch_sums, prompt_gradients
+from riskpo_jax.training.logprobs import response_logprobs
+from riskpo_jax.training.micro_batches import Budget, Sequences, chunks
+from riskpo_jax.training.optimizer import apply_finite
+from riskpo_jax.types import MicroBatch, Prompts
+
+TokenLoss = Callable[
+    [jax.Array, jax.Array, jax.Array | None, MicroBatch], tuple[Mean, Metrics]
+]
+"""(log-probabilities, entropies, the reference's log-probabilities or None, micro-batch), all [N, R], ->
+the unreduced loss and its metrics."""
+
+
+class Update:
+    """Gradient descent on `token_loss` for one model on one mesh."""
+
+    def __init__(
+        self,
+        model: Decoder,
+        mesh: Mesh,
+        optimizer: optax.GradientTransformation,
+        token_loss: TokenLoss,
+        *,
+        temperature: float,
+        attention: Attention,
+        budget: Budget,
+        shardings: Any,
+    ):
+        """shardings: of the parameters that train, which their gradients get, too."""
+        self.mesh, self.budget, model = mesh, budget, model.clone(mesh=mesh)
+        self.score = partial(
+            response_logprobs,
+            model,
+            temperature=temperature,
+            attention=attention,
+            shards=data_shards(mesh),
+        )
+        self.token_loss, self.optimizer, self.shardings = token_loss, optimizer, shardings
+        self._read_prompts = partial(read_prompts, model, attention=attention)
+        self.read = jax.jit(self._read)
+        self.add = jax.jit(self._add, donate_argnums=(0, 1))
+        self.read_back = jax.jit(self._read_back, donate_argnums=0)
+        self.apply = jax.jit(self._apply, donate_argnums=(0, 1))
+
+    def __call__(
+        self,
+        params: Any,
+        opt_state: Any,
+        frozen: Any,
+        reference: Any,
+        sequences: Sequences,
+        questions: Sequence[int],
+        key: jax.Array,
+    ) -> tuple[Any, Any, dict[str, Mean | jax.Array]]:
+        """params and opt_state after one update on the responses to `questions`; both are donated.
+
+        Args:
+          frozen: what the policy has besides `params`. reference: like `params`, of the policy that the
+            loss compares with, or None. key: for rounding.
+        """
+        sums = None
+        for prompts, batches in chunks(sequences, questions, self.budget, data_shards(self.mesh)):
+            prompts = place(self.mesh, prompts)
+            states = self.read(params, frozen, prompts)
+            beside = None if reference is None else self.read(reference, frozen, prompts)
+            wanted = jax.tree.map(lambda x: jnp.zeros_like(x, jnp.float32), states)
+            for batch in batches:
+                args = params, frozen, states, reference, beside, prompts, place(self.mesh, batch)
+                sums = self.zeros(wanted, *args) if sums is None else sums
+                sums, wanted = self.add(sums, wanted, *args)
+            sums = self.read_back(sums, wanted, params, frozen, prompts)
+        return self.apply(params, opt_state, sums, key)
+
+    def zeros(self, *args) -> Sums:
+        """The sums before the first micro-batch, placed like the parameters."""
+        shapes, _ = jax.eval_shape(lambda wanted, *args: self._sums(*args), *args)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (shapes.loss, shapes.metrics))
+        gradients = jax.tree.map(
+            lambda x, sharding: jnp.zeros(x.shape, x.dtype, device=sharding),
+            shapes.gradients,
+            self.shardings,
+        )
+        return Sums(gradients, *zeros)
+
+    def _read(self, params: Any, frozen: Any, prompts: Prompts) -> PromptStates:
+        return self._read_prompts(lora.join(frozen, params), prompts)
+
+    def _sums(
+        self, params, frozen, states, reference, reference_states, prompts: Prompts, batch: MicroBatch
+    ) -> tuple[Sums, PromptStates]:
+        def score(params: Any, states: PromptStates) -> tuple[jax.Array, jax.Array]:
+            whole = lora.join(frozen, params)
+            return self.score(whole, states, prompts.lengths, batch.question, batch.tokens)
+
+        compared = None
+        if reference is not None:
+            compared, _ = score(reference, reference_states)
+
+        def loss_fn(params: Any, states: PromptStates, batch: MicroBatch):
+            return self.token_loss(*score(params, states), compared, batch)
+
+        return micro_batch_sums(loss_fn, params, states, batch)
+
+    def _add(self, sums: Sums, wanted: PromptStates, *args) -> tuple[Sums, PromptStates]:
+        total = jax.tree.map(jnp.add, (sums, wanted), self._sums(*args))
+        return total[0].replace(gradients=self._placed(total[0].gradients)), total[1]
+
+    def _read_back(self, sums: Sums, wanted: PromptStates, params, frozen, prompts) -> Sums:
+        read = partial(self._read, frozen=frozen, prompts=prompts)
+        gradients = jax.tree.map(
+            jnp.add, sums.gradients, prompt_gradients(read, params, wanted)
+        )
+        return sums.replace(gradients=self._placed(gradients))
+
+    def _apply(self, params, opt_state, sums: Sums, key: jax.Array):
+        gradients = jax.tree.map(lambda g: g / jnp.maximum(sums.loss.count, 1), sums.gradients)
+        params, opt_state, metrics = apply_finite(
+            self.optimizer, gradients, opt_state, params, key
+        )
+        return params, opt_state, sums.metrics | {"loss/total": sums.loss} | metrics
+
+    def _placed(self, gradients: Any) -> Any:
+        return jax.lax.with_sharding_constraint(gradients, self.shardings)
