@@ -22,10 +22,13 @@ from rich.table import Table
 from experiments import flags as experiment_flags
 from riskpo_jax.errors import UserError
 from riskpo_jax.models import hf, masks
+from riskpo_jax.models.attention import masked
 from riskpo_jax.models.config import DecoderConfig
 from riskpo_jax.models.decoder import Decoder
-from riskpo_jax.rollout.generate import generate
+from riskpo_jax.rollout.programs import Programs
+from riskpo_jax.rollout.sampler import Sampler
 from riskpo_jax.rollout.sampling import SamplingParams
+from riskpo_jax.sharding import make_mesh
 from riskpo_jax.training.setup import check_model_directory
 from riskpo_jax.types import Prompts
 
@@ -131,26 +134,20 @@ def our_outputs(
     model = Decoder(config, jnp.dtype(dtype), jnp.dtype(dtype))
     params = hf.load_params(directory, config, jnp.dtype(dtype))
     valid_BxT = valid_slots(lengths_B, tokens_BxT.shape[1])
-    prompts = Prompts(tokens=jnp.asarray(tokens_BxT), lengths=jnp.asarray(lengths_B))
-    greedy = jax.jit(
-        partial(
-            generate,
-            model,
-            group_size=1,
-            max_response_length=GREEDY,
-            sampling=SamplingParams(temperature=0.0),
-            eos_ids=(-1,),
-        )
-    )(params, jax.random.key(0), prompts)
+    begin_BxT = np.stack([np.roll(r, n) for r, n in zip(tokens_BxT, lengths_B, strict=True)])
+    programs = Programs(model, make_mesh(), longest=GREEDY, eos_ids=(-1,))
+    greedy = Sampler(programs, slots=len(lengths_B))(
+        params, jax.random.key(0), Prompts(begin_BxT, lengths_B), 1, SamplingParams(temperature=0.0)
+    )
     logits = np.asarray(full_logits(model, params, tokens_BxT, valid_BxT))
-    return logits[valid_BxT], np.asarray(greedy.tokens)
+    return logits[valid_BxT], greedy.tokens
 
 
 @partial(jax.jit, static_argnums=0)
 def full_logits(model: Decoder, params: Any, tokens_BxT: Any, valid_BxT: Any) -> jax.Array:
     """float32[B, T, V]"""
-    positions, mask = masks.positions_from_valid(valid_BxT), masks.causal(valid_BxT)
-    hidden_BxTxM, _ = model.apply({"params": params}, tokens_BxT, positions, mask)
+    positions, attend = masks.positions_from_valid(valid_BxT), masked(masks.causal(valid_BxT))
+    hidden_BxTxM, _ = model.apply({"params": params}, tokens_BxT, positions, attend)
     return model.apply({"params": params}, hidden_BxTxM, method="unembed")
 
 

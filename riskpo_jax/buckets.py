@@ -1,4 +1,4 @@
-"""The few lengths that arrays are padded to, so that a length seen for the first time rarely compiles anew."""
+"""The few lengths that arrays are padded to, so that one seen for the first time rarely compiles anew."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from riskpo_jax.models.attention import KV, Attention
+from riskpo_jax.models.attention import KV, Attention, xla
 from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.models.partitioning import placed_shapes
 from riskpo_jax.models.prompts import read_prompts
@@ -39,17 +39,20 @@ class Programs:
         model: Decoder,
         mesh: Mesh,
         *,
-        attention: Attention,
         longest: int,
         eos_ids: tuple[int, ...],
-        steps_per_sync: int,
-        kv_dtype: jnp.dtype,
+        attention: Attention = xla,
+        steps_per_sync: int = 16,
+        kv_dtype: jnp.dtype | None = None,
     ):
         """longest: tokens of a response at most. kv_dtype: of prompts and full blocks; int8 has scales."""
+        kv_dtype = jnp.dtype(kv_dtype or model.dtype)
         self.model, self.mesh, self.kv_dtype = model, mesh, kv_dtype
         self.longest, self.eos_ids = longest, eos_ids
         self.shards = data_shards(mesh)
-        self.block = max(32, -(-longest // (8 * 32)) * 32)  # eight blocks, or fewer if those are short
+        self.block = max(
+            32, -(-longest // (8 * 32)) * 32
+        )  # eight blocks, or fewer if those are short
         self.width = min(steps_per_sync, self.block)
         self.kv_sharding = _kv_sharding(model, mesh)
         self.params = jax.tree_util.tree_map_with_path(
@@ -98,7 +101,11 @@ class Programs:
         zeros = partial(jnp.zeros, device=self.kv_sharding)
 
         def stored() -> Stored:
-            return Int8(zeros(shape, dtype), zeros(shape[:-1])) if dtype == jnp.int8 else zeros(shape, dtype)
+            return (
+                Int8(zeros(shape, dtype), zeros(shape[:-1]))
+                if dtype == jnp.int8
+                else zeros(shape, dtype)
+            )
 
         return KV(stored(), stored())
 

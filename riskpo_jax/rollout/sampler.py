@@ -53,7 +53,14 @@ class Sampler:
             -(-min(self.slots, N) // shards), self.programs.slot_counts(-(-self.slots // shards))
         )
         session = Session(
-            self.programs, params, key, prompts, limits_N, sampling, slots=per_shard * shards, first=first
+            self.programs,
+            params,
+            key,
+            prompts,
+            limits_N,
+            sampling,
+            slots=per_shard * shards,
+            first=first,
         )
         yield from session.run()
 

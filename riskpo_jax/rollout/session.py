@@ -104,7 +104,10 @@ class Session:
         """Reads prompts into their slots; lists of (prompt slot, question), one a shard."""
         count, beyond = self.reads_at_once, self.seating.prompt_slots
         for start in range(0, max(map(len, to_read)), count):
-            slots, questions = np.full(len(to_read) * count, beyond), np.zeros(len(to_read) * count, int)
+            slots, questions = (
+                np.full(len(to_read) * count, beyond),
+                np.zeros(len(to_read) * count, int),
+            )
             for shard, pairs in enumerate(to_read):
                 for i, (slot, question) in enumerate(pairs[start : start + count], shard * count):
                     slots[i], questions[i] = slot, question

@@ -52,9 +52,7 @@ def micro_batch_sums(
     return Sums(in_float32(gradients), loss, metrics), in_float32(wanted)
 
 
-def prompt_gradients(
-    read: Callable[[Any], PromptStates], params: Any, wanted: PromptStates
-) -> Any:
+def prompt_gradients(read: Callable[[Any], PromptStates], params: Any, wanted: PromptStates) -> Any:
     """The gradients, in float32, that `wanted` of the prompt states sends to the parameters.
 
     read: params -> states.

@@ -48,9 +48,7 @@ def make_supervised_step(
         )
         metrics = jax.device_get(metrics)
         metrics["loss/nll"] = metrics.pop("loss/total")
-        means = {
-            name: m.value() if isinstance(m, Mean) else m for name, m in metrics.items()
-        }
+        means = {name: m.value() if isinstance(m, Mean) else m for name, m in metrics.items()}
         return state, {name: float(value) for name, value in means.items()}
 
     return step

@@ -30,9 +30,7 @@ from riskpo_jax.training.micro_batches import Budget, Sequences, chunks
 from riskpo_jax.training.optimizer import apply_finite
 from riskpo_jax.types import MicroBatch, Prompts
 
-TokenLoss = Callable[
-    [jax.Array, jax.Array, jax.Array | None, MicroBatch], tuple[Mean, Metrics]
-]
+TokenLoss = Callable[[jax.Array, jax.Array, jax.Array | None, MicroBatch], tuple[Mean, Metrics]]
 """(log-probabilities, entropies, the reference's log-probabilities or None, micro-batch), all [N, R], ->
 the unreduced loss and its metrics."""
 
@@ -112,7 +110,14 @@ class Update:
         return self._read_prompts(lora.join(frozen, params), prompts)
 
     def _sums(
-        self, params, frozen, states, reference, reference_states, prompts: Prompts, batch: MicroBatch
+        self,
+        params,
+        frozen,
+        states,
+        reference,
+        reference_states,
+        prompts: Prompts,
+        batch: MicroBatch,
     ) -> tuple[Sums, PromptStates]:
         def score(params: Any, states: PromptStates) -> tuple[jax.Array, jax.Array]:
             whole = lora.join(frozen, params)
@@ -133,16 +138,12 @@ class Update:
 
     def _read_back(self, sums: Sums, wanted: PromptStates, params, frozen, prompts) -> Sums:
         read = partial(self._read, frozen=frozen, prompts=prompts)
-        gradients = jax.tree.map(
-            jnp.add, sums.gradients, prompt_gradients(read, params, wanted)
-        )
+        gradients = jax.tree.map(jnp.add, sums.gradients, prompt_gradients(read, params, wanted))
         return sums.replace(gradients=self._placed(gradients))
 
     def _apply(self, params, opt_state, sums: Sums, key: jax.Array):
         gradients = jax.tree.map(lambda g: g / jnp.maximum(sums.loss.count, 1), sums.gradients)
-        params, opt_state, metrics = apply_finite(
-            self.optimizer, gradients, opt_state, params, key
-        )
+        params, opt_state, metrics = apply_finite(self.optimizer, gradients, opt_state, params, key)
         return params, opt_state, sums.metrics | {"loss/total": sums.loss} | metrics
 
     def _placed(self, gradients: Any) -> Any:

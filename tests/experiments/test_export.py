@@ -19,6 +19,7 @@ from riskpo_jax.config_rules import resolve
 from riskpo_jax.data.tokenizers import TOKENIZER_FILES, copy_tokenizer
 from riskpo_jax.models import hf, masks, peft
 from riskpo_jax.models import lora as lora_lib
+from riskpo_jax.models.attention import masked
 from riskpo_jax.models.config import DecoderConfig
 from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.models.lora import Lora
@@ -119,7 +120,7 @@ def full_logits(config: DecoderConfig, params, tokens: np.ndarray) -> np.ndarray
     @jax.jit
     def logits(params):
         positions = masks.positions_from_valid(valid)
-        hidden, _ = model.apply({"params": params}, tokens, positions, masks.causal(valid))
+        hidden, _ = model.apply({"params": params}, tokens, positions, masked(masks.causal(valid)))
         return model.apply({"params": params}, hidden, method="unembed")
 
     return np.asarray(logits(params))

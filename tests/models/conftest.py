@@ -9,7 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from riskpo_jax.models import kv_cache, masks
+from riskpo_jax.models import masks
+from riskpo_jax.models.attention import behind, masked
 from riskpo_jax.models.config import DecoderConfig
 from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.models.lora import Lora, split
@@ -53,15 +54,19 @@ def _random_adapters(config: DecoderConfig, lora: Lora, seed: int = 1) -> Any:
 @functools.partial(jax.jit, static_argnums=0)
 def _full(model, params, tokens_BxT, valid_BxT):
     positions = masks.positions_from_valid(valid_BxT)
-    hidden, _ = model.apply({"params": params}, tokens_BxT, positions, masks.causal(valid_BxT))
+    attend = masked(masks.causal(valid_BxT))
+    hidden, _ = model.apply({"params": params}, tokens_BxT, positions, attend)
     return model.apply({"params": params}, hidden, method="unembed")
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _step(model, params, cache, tokens_BxT, positions_BxT, valid_BxS):
-    mask = masks.causal(valid_BxS, cache.index, tokens_BxT.shape[1])
-    hidden, cache = model.apply({"params": params}, tokens_BxT, positions_BxT, mask, cache)
-    return model.apply({"params": params}, hidden, method="unembed"), cache
+def _step(model, params, past, tokens_BxT, positions_BxT, valid_BxS):
+    """Logits of T tokens behind S - T others, and the keys and values of all S."""
+    T = tokens_BxT.shape[1]
+    attend = masked(masks.causal(valid_BxS, valid_BxS.shape[1] - T, T))
+    hidden, kv = model.apply({"params": params}, tokens_BxT, positions_BxT, attend, past)
+    logits = model.apply({"params": params}, hidden, method="unembed")
+    return logits, kv if past is None else behind(past, kv)
 
 
 def _full_logits(model: Decoder, params: Any, tokens_BxT, valid_BxT) -> np.ndarray:
@@ -70,17 +75,15 @@ def _full_logits(model: Decoder, params: Any, tokens_BxT, valid_BxT) -> np.ndarr
 
 
 def _cached_logits(model: Decoder, params: Any, tokens_BxT, valid_BxT, prefill: int) -> np.ndarray:
-    """The same logits from a prefill and then one token at a time, in a cache with spare slots."""
-    B, T = tokens_BxT.shape
-    valid_BxS = np.pad(valid_BxT, ((0, 0), (0, 3)), constant_values=True)
-    positions_BxS = np.asarray(masks.positions_from_valid(valid_BxS))
-    cache, parts = kv_cache.init_cache(model.config, B, T + 3, model.dtype), []
+    """The same logits from a prefill and then one token at a time."""
+    T = tokens_BxT.shape[1]
+    positions_BxT = np.asarray(masks.positions_from_valid(valid_BxT))
+    past, parts = None, []
     for a, b in [(0, prefill)] + [(t, t + 1) for t in range(prefill, T)]:
-        logits, cache = _step(
-            model, params, cache, tokens_BxT[:, a:b], positions_BxS[:, a:b], valid_BxS
+        logits, past = _step(
+            model, params, past, tokens_BxT[:, a:b], positions_BxT[:, a:b], valid_BxT[:, :b]
         )
         parts.append(np.asarray(logits))
-    assert int(cache.index) == T
     return np.concatenate(parts, axis=1)
 
 

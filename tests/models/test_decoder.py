@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from riskpo_jax.models import hf, masks
+from riskpo_jax.models.attention import masked
 from riskpo_jax.models.config import DecoderConfig
-from riskpo_jax.models.decoder import Decoder, attend
+from riskpo_jax.models.decoder import REMAT, Decoder
 from riskpo_jax.models.rope import Llama3Scaling
 
 GOLDEN = sorted((Path(__file__).parent / "golden").iterdir())
@@ -73,28 +74,6 @@ def test_the_future_is_hidden(make_config, random_params, full_logits):
     assert np.abs(a[:, 5:] - b[:, 5:]).max(-1).min() > 1e-3
 
 
-def test_attend_is_softmax_attention_with_shared_keys():
-    rng = np.random.default_rng(4)
-    q, mask = rng.standard_normal((2, 3, 6, 4)), rng.random((2, 3, 5)) < 0.6
-    k, v = rng.standard_normal((2, 2, 5, 2, 4))
-    mask[:, :, 0] = True
-    expected = np.zeros((2, 3, 6, 4))
-    for b, t, h in np.ndindex(2, 3, 6):
-        keys, values = k[b, mask[b, t], h // 3], v[b, mask[b, t], h // 3]
-        weights = np.exp(keys @ q[b, t, h] / np.sqrt(4))
-        expected[b, t, h] = weights @ values / weights.sum()
-    np.testing.assert_allclose(
-        attend(*map(jnp.float32, (q, k, v)), jnp.asarray(mask)), expected, atol=1e-5
-    )
-
-
-def test_attending_to_nothing_has_finite_values_and_gradients():
-    x = jax.random.normal(jax.random.key(0), (1, 2, 2, 4))
-    mask = jnp.zeros((1, 2, 2), bool)
-    value, grad = jax.value_and_grad(lambda x: attend(x, x, x, mask).sum())(x)
-    assert np.isfinite(value) and np.isfinite(grad).all()
-
-
 def test_remat_keeps_values_and_gradients(make_config, random_params):
     config = make_config()
     params, valid = random_params(config), np.ones((2, 6), bool)
@@ -102,14 +81,17 @@ def test_remat_keeps_values_and_gradients(make_config, random_params):
 
     def loss(params, remat):
         model = Decoder(config, remat=remat)
-        args = tokens, masks.positions_from_valid(valid), masks.causal(valid)
+        args = tokens, masks.positions_from_valid(valid), masked(masks.causal(valid))
         return jnp.sum(model.apply({"params": params}, *args)[0][..., 0])
 
-    plain, again = (
-        jax.jit(jax.value_and_grad(loss), static_argnums=1)(params, remat)
-        for remat in (False, True)
+    assert list(REMAT) == ["none", "products", "all"]
+    plain, *others = (
+        jax.jit(jax.value_and_grad(loss), static_argnums=1)(params, remat) for remat in REMAT
     )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), plain, again)
+    for again in others:
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), plain, again
+        )
 
 
 @pytest.mark.parametrize("tie", [False, True])
@@ -127,6 +109,6 @@ def test_bfloat16_stays_near_float32(tie, make_config, random_params, full_logit
     ):
         assert logits.dtype == np.float32
         assert np.abs(logits[valid] - expected).max() < 0.2 * expected.std()
-    args = half, tokens, masks.positions_from_valid(valid), masks.causal(valid)
+    args = half, tokens, masks.positions_from_valid(valid), masked(masks.causal(valid))
     hidden, _ = jax.eval_shape(lambda params, *args: model.apply({"params": params}, *args), *args)
     assert hidden.dtype == jnp.bfloat16

@@ -10,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from riskpo_jax.models import hf, masks
+from riskpo_jax.models import attention, hf, masks
 from riskpo_jax.models.config import DecoderConfig
 from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.models.rope import Llama3Scaling
-from riskpo_jax.rollout.generate import generate
+from riskpo_jax.rollout.programs import Programs
+from riskpo_jax.rollout.sampler import Sampler
 from riskpo_jax.rollout.sampling import SamplingParams
+from riskpo_jax.sharding import make_mesh
 from riskpo_jax.types import Prompts
 
 torch = pytest.importorskip(
@@ -120,8 +122,8 @@ def their_logits(model, tokens_BxT, valid_BxT) -> np.ndarray:
 
 
 @partial(jax.jit, static_argnums=0)
-def our_logits(model, params, tokens_BxT, positions_BxT, mask_BxTxT):
-    hidden, _ = model.apply({"params": params}, tokens_BxT, positions_BxT, mask_BxTxT)
+def our_logits(model, params, tokens_BxT, positions_BxT, attend):
+    hidden, _ = model.apply({"params": params}, tokens_BxT, positions_BxT, attend)
     return model.apply({"params": params}, hidden, method="unembed")
 
 
@@ -136,7 +138,7 @@ def random_rows(config: DecoderConfig) -> tuple[np.ndarray, np.ndarray]:
 
 
 def logits_of_rows(model: Decoder, params, tokens, valid) -> np.ndarray:
-    args = tokens, masks.positions_from_valid(valid), masks.causal(valid)
+    args = tokens, masks.positions_from_valid(valid), attention.masked(masks.causal(valid))
     return np.asarray(our_logits(model, params, *args))[valid]
 
 
@@ -184,7 +186,7 @@ def test_padding_and_packing_change_nothing(case):
     rng, lengths, model = np.random.default_rng(2), (12, 7, 10), Decoder(case.config)
     sequences = rng.integers(0, case.config.vocab_size, (3, 12))
     whole = np.ones((3, 12), bool)
-    args = sequences, masks.positions_from_valid(whole), masks.causal(whole)
+    args = sequences, masks.positions_from_valid(whole), attention.masked(masks.causal(whole))
     alone = np.asarray(our_logits(model, case.params, *args))
 
     def check(segments, begins):
@@ -200,7 +202,7 @@ def test_padding_and_packing_change_nothing(case):
             case.params,
             tokens,
             masks.positions_from_segments(segments),
-            masks.packed(segments),
+            attention.masked(masks.packed(segments)),
         )
         for i, (place, length) in enumerate(zip(places, lengths, strict=True)):
             np.testing.assert_allclose(logits[place], alone[i, :length], atol=1e-5)
@@ -215,16 +217,15 @@ def test_padding_and_packing_change_nothing(case):
 
 
 def test_greedy_tokens_and_cached_decode(case):
-    """64 tokens after left-padded prompts: transformers' own, and what a full forward pass says."""
+    """64 tokens after prompts, left-padded for transformers: theirs, and what a full forward pass says."""
     rng = np.random.default_rng(3)
     prompts, N, P = rng.integers(0, case.config.vocab_size, (3, 12)), 3, 12
     model, valid = Decoder(case.config), left_padded(PROMPT_LENGTHS, P)
-    rollout = jax.jit(
-        lambda params, prompts: generate(
-            model, params, jax.random.key(0), prompts, group_size=1, max_response_length=GREEDY,
-            sampling=SamplingParams(temperature=0.0), eos_ids=(-1,),
-        )
-    )(case.params, Prompts(tokens=jnp.asarray(prompts), lengths=jnp.asarray(PROMPT_LENGTHS)))  # fmt: skip
+    sampler = Sampler(Programs(model, make_mesh(), longest=GREEDY, eos_ids=(-1,)), slots=3)
+    begin = np.stack([np.roll(r, n) for r, n in zip(prompts, PROMPT_LENGTHS, strict=True)])
+    rollout = sampler(
+        case.params, jax.random.key(0), Prompts(begin, PROMPT_LENGTHS), 1, SamplingParams(0.0)
+    )
     ours = np.asarray(rollout.tokens)
     expected = theirs(case).generate(
         torch.tensor(prompts), attention_mask=torch.tensor(valid).long(), do_sample=False,
@@ -235,7 +236,7 @@ def test_greedy_tokens_and_cached_decode(case):
     assert len(np.unique(ours)) > 20  # not one token over and over
 
     valid = np.concatenate([valid, np.ones((N, GREEDY), bool)], axis=1)
-    args = masks.positions_from_valid(valid), masks.causal(valid)
+    args = masks.positions_from_valid(valid), attention.masked(masks.causal(valid))
     full = our_logits(model, case.params, np.concatenate([prompts, ours], axis=1), *args)
     logprobs = np.asarray(jax.nn.log_softmax(full[:, P - 1 : -1], axis=-1))
     np.testing.assert_array_equal(logprobs.argmax(-1), ours)

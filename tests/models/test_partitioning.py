@@ -49,6 +49,7 @@ def test_init_params_are_plain_arrays(make_config):
 SCRIPT = """
     import jax, jax.numpy as jnp, numpy as np
     from riskpo_jax.models import masks
+    from riskpo_jax.models.attention import masked
     from riskpo_jax.models.config import DecoderConfig
     from riskpo_jax.models.decoder import Decoder
     from riskpo_jax.models.partitioning import init_params
@@ -61,7 +62,7 @@ SCRIPT = """
     valid = np.arange(10)[None, :] >= np.arange(8)[:, None]
 
     def loss(params, tokens, valid):
-        args = tokens, masks.positions_from_valid(valid), masks.causal(valid)
+        args = tokens, masks.positions_from_valid(valid), masked(masks.causal(valid))
         hidden, _ = model.apply({"params": params}, *args)
         logits = model.apply({"params": params}, hidden, method="unembed")
         return jnp.sum(jnp.where(valid[:, :, None], jax.nn.log_softmax(logits), 0) ** 2)
