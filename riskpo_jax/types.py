@@ -40,12 +40,13 @@ class Rollout:
 class MicroBatch:
     """Responses of some questions with the advantage of each, ready for the clipped loss.
 
-    question: int32[N], the prompt that a response follows, counted within the row's data shard.
-    tokens: int32[N, R]. lengths: int32[N], 0 for a row that only fills the shape. behaviour_logprobs:
-    float32[N, R], of the policy that the tokens were drawn from. advantages: float32[N], broadcast over a
-    response's tokens.
+    number: int32[N], the response's in its rollout, -1 for a row that only fills the shape. question:
+    int32[N], the prompt that it follows, counted within the row's data shard. tokens: int32[N, R].
+    lengths: int32[N], 0 for a filling row. behaviour_logprobs: float32[N, R], of the policy that the
+    tokens were drawn from. advantages: float32[N], broadcast over a response's tokens.
     """
 
+    number: jax.Array
     question: jax.Array
     tokens: jax.Array
     lengths: jax.Array

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 from jax.tree_util import Partial
 
 from riskpo_jax.masked import length_mask
@@ -116,8 +115,3 @@ def _after_prompt(attention, shards, question_N, lengths_Q, q_NxTxHxD, kv: KV, p
 def behind(past: KV, kv: KV) -> KV:
     """The slots of `past` and, behind them, those of `kv`."""
     return KV(*(jnp.concatenate(pair, axis=-2) for pair in zip(past, kv, strict=True)))
-
-
-def make_attention(name: str, mesh: Mesh) -> Attention:
-    """The implementation called `name`: auto, xla, cudnn or splash; auto is the fastest of the platform."""
-    return xla

@@ -90,16 +90,39 @@ def chunked_token_logprobs(
     return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(N, -1)[:, :R], outputs)
 
 
+@jax.custom_vjp
 def token_logprobs(logits_NxTxV: jax.Array, targets_NxT: jax.Array) -> tuple[jax.Array, jax.Array]:
     """log softmax(logits)[target] and the entropy of softmax(logits), both float32[N, T].
 
-    H = log Z - E[logit], so that the log-probabilities of the whole vocabulary are never written down.
+    H = log Z - E[logit], so that the log-probabilities of the whole vocabulary are never written down; and
+    the backward pass is one expression, where autodiff would write several arrays of the logits' size.
     """
-    highest_NxTx1 = jax.lax.stop_gradient(logits_NxTxV.max(axis=-1, keepdims=True))
-    logits_NxTxV = logits_NxTxV - highest_NxTx1
-    weights_NxTxV = jnp.exp(logits_NxTxV)
+    return _token_logprobs(logits_NxTxV, targets_NxT)[0]
+
+
+def _token_logprobs(logits_NxTxV, targets_NxT):
+    highest_NxT = logits_NxTxV.max(axis=-1)
+    shifted_NxTxV = logits_NxTxV - highest_NxT[..., None]
+    weights_NxTxV = jnp.exp(shifted_NxTxV)
     total_NxT = weights_NxTxV.sum(axis=-1)
-    chosen = jnp.take_along_axis(logits_NxTxV, targets_NxT[..., None], axis=-1)[..., 0]
-    log_total_NxT = jnp.log(total_NxT)
-    mean_NxT = (weights_NxTxV * logits_NxTxV).sum(axis=-1) / total_NxT
-    return chosen - log_total_NxT, log_total_NxT - mean_NxT
+    entropy_NxT = jnp.log(total_NxT) - (weights_NxTxV * shifted_NxTxV).sum(axis=-1) / total_NxT
+    log_z_NxT = jnp.log(total_NxT) + highest_NxT
+    chosen_NxT = jnp.take_along_axis(logits_NxTxV, targets_NxT[..., None], axis=-1)[..., 0]
+    outputs = chosen_NxT - log_z_NxT, entropy_NxT
+    return outputs, (logits_NxTxV, targets_NxT, log_z_NxT, entropy_NxT)
+
+
+def _token_logprobs_backward(saved, cotangents):
+    """d log p_target = 1[target] - p, and d H = -p (log p + H)."""
+    logits_NxTxV, targets_NxT, log_z_NxT, entropy_NxT = saved
+    d_chosen, d_entropy = (cotangent[..., None] for cotangent in cotangents)
+    logprobs_NxTxV = logits_NxTxV - log_z_NxT[..., None]
+    p_NxTxV = jnp.exp(logprobs_NxTxV)
+    at_target = jax.lax.broadcasted_iota(jnp.int32, p_NxTxV.shape, p_NxTxV.ndim - 1)
+    at_target = (at_target == targets_NxT[..., None]).astype(p_NxTxV.dtype)
+    d_logits = d_chosen * (at_target - p_NxTxV)
+    d_logits -= d_entropy * p_NxTxV * (logprobs_NxTxV + entropy_NxT[..., None])
+    return d_logits, None
+
+
+token_logprobs.defvjp(_token_logprobs, _token_logprobs_backward)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 
 from riskpo_jax.buckets import bucket_of, length_buckets
@@ -117,26 +118,22 @@ def _micro_batches(
 def _micro_batch(
     sequences: Sequences, taken: list[list[tuple[int, int]]], count: int, width: int
 ) -> MicroBatch:
-    responses, shape = sequences.responses, (len(taken), count)
+    responses, shards = sequences.responses, len(taken)
     batch = MicroBatch(
-        question=np.zeros(shape, np.int32),
-        tokens=np.zeros((*shape, width), np.int32),
-        lengths=np.zeros(shape, np.int32),
-        behaviour_logprobs=np.zeros((*shape, width), np.float32),
-        advantages=np.zeros(shape, np.float32),
+        number=np.full((shards, count), -1, np.int32),
+        question=np.zeros((shards, count), np.int32),
+        tokens=np.zeros((shards, count, width), np.int32),
+        lengths=np.zeros((shards, count), np.int32),
+        behaviour_logprobs=np.zeros((shards, count, width), np.float32),
+        advantages=np.zeros((shards, count), np.float32),
     )
     for shard, pairs in enumerate(taken):
         if pairs:
             rows, numbers = map(list, zip(*pairs, strict=True))
+            batch.number[shard, : len(rows)] = rows
             batch.question[shard, : len(rows)] = numbers
             batch.tokens[shard, : len(rows)] = responses.tokens[rows, :width]
             batch.lengths[shard, : len(rows)] = responses.lengths[rows]
             batch.behaviour_logprobs[shard, : len(rows)] = responses.logprobs[rows, :width]
             batch.advantages[shard, : len(rows)] = sequences.advantages[rows]
-    return MicroBatch(
-        batch.question.reshape(-1),
-        batch.tokens.reshape(-1, width),
-        batch.lengths.reshape(-1),
-        batch.behaviour_logprobs.reshape(-1, width),
-        batch.advantages.reshape(-1),
-    )
+    return jax.tree.map(lambda x: x.reshape(shards * count, *x.shape[2:]), batch)

@@ -24,10 +24,10 @@ from riskpo_jax.data.tokenizers import load_tokenizer, vocabulary_file
 from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation.evaluator import EvalSet, Evaluator
 from riskpo_jax.models import peft
-from riskpo_jax.models.attention import make_attention
 from riskpo_jax.models.config import DecoderConfig
 from riskpo_jax.models.config_json import JsonObject
 from riskpo_jax.models.decoder import Decoder
+from riskpo_jax.models.flash_attention import make_attention
 from riskpo_jax.models.hf import open_checked
 from riskpo_jax.models.lora import Lora
 from riskpo_jax.reporting.run_dir import RunDir
@@ -256,7 +256,7 @@ def make_update(
         optimizer,
         token_loss,
         temperature=temperature,
-        attention=make_attention(config.model.attention, mesh),
+        attention=make_attention(config.model.attention, model.config, model.dtype, mesh),
         budget=Budget(
             tokens=config.train.tokens_per_micro_batch,
             questions=-(-config.questions_per_update // shards),
@@ -280,7 +280,7 @@ def make_sampler(config: Config, policy: Policy, mesh: Mesh) -> Sampler:
     programs = Programs(
         model.clone(remat="none", mesh=mesh if divided else None),
         mesh,
-        attention=make_attention(config.model.attention, mesh),
+        attention=make_attention(config.model.attention, model.config, model.dtype, mesh),
         longest=c.max_response_length,
         eos_ids=policy.eos_ids,
         steps_per_sync=c.steps_per_sync,

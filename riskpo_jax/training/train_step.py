@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -57,6 +58,12 @@ def make_train_step(
         advantages_QxG, tracker, metrics = advantage_fn(bundle_key, rewards_QxG, state.tracker)
         advantages_N = np.asarray(jax.device_get(advantages_QxG)).reshape(-1)
         sequences = Sequences(prompts, rollout, advantages_N)
+        if train.old_logprobs == "trainer":
+            logprobs_NxR = update.logprobs(state.params, frozen, sequences)
+            metrics["policy/mismatch_kl"] = mismatch_kl(rollout, logprobs_NxR)
+            sequences = dataclasses.replace(
+                sequences, responses=rollout.replace(logprobs=logprobs_NxR)
+            )
         rounding_key = purpose_key(state.key, Purpose.ROUNDING, state.step)
         keys = jax.random.split(rounding_key, train.minibatches * train.epochs)
         params, opt_state, reports = state.params, state.opt_state, []
@@ -74,7 +81,7 @@ def make_train_step(
         )
         metrics, reports = jax.device_get((metrics, reports))
         metrics = {name: float(value) for name, value in metrics.items()}
-        return state, metrics | rollout_metrics(rollout, rewards_QxG) | reduce_updates(reports)
+        return state, reduce_updates(reports) | rollout_metrics(rollout, rewards_QxG) | metrics
 
     return train_step
 
@@ -127,6 +134,12 @@ def dealt_questions(config: Config, state: TrainState) -> Iterator[np.ndarray]:
     for epoch_key in jax.random.split(key, train.epochs):
         order = np.asarray(jax.random.permutation(epoch_key, count))
         yield from np.split(order, train.minibatches)
+
+
+def mismatch_kl(rollout: Rollout, logprobs_NxR: np.ndarray) -> jax.Array:
+    """The mean k3 KL of the sampler's policy and the trainer's, nats per token, from both on its tokens."""
+    mask_NxR = length_mask(rollout.lengths, logprobs_NxR.shape[1])
+    return masked_mean(losses.kl_k3(rollout.logprobs, logprobs_NxR), mask_NxR).value()
 
 
 def rollout_metrics(rollout: Rollout, rewards_QxG: np.ndarray) -> dict[str, float]:

@@ -15,15 +15,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from riskpo_jax.masked import Mean
+from riskpo_jax.masked import Mean, length_mask
 from riskpo_jax.models import lora
 from riskpo_jax.models.attention import Attention
 from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.models.prompts import PromptStates, read_prompts
-from riskpo_jax.sharding import data_shards, place
+from riskpo_jax.sharding import data_shards, place, replicated
 from riskpo_jax.training.accumulate import Metrics, Sums, micro_batch_sums, prompt_gradients
 from riskpo_jax.training.logprobs import response_logprobs
 from riskpo_jax.training.micro_batches import Budget, Sequences, chunks
@@ -52,7 +53,7 @@ class Update:
     ):
         """shardings: of the parameters that train, which their gradients get, too."""
         self.mesh, self.budget, model = mesh, budget, model.clone(mesh=mesh)
-        self.score = partial(
+        self._score = partial(
             response_logprobs,
             model,
             temperature=temperature,
@@ -62,6 +63,7 @@ class Update:
         self.token_loss, self.optimizer, self.shardings = token_loss, optimizer, shardings
         self._read_prompts = partial(read_prompts, model, attention=attention)
         self.read = jax.jit(self._read)
+        self.score = jax.jit(self._logprobs, out_shardings=replicated(mesh))
         self.add = jax.jit(self._add, donate_argnums=(0, 1))
         self.read_back = jax.jit(self._read_back, donate_argnums=0)
         self.apply = jax.jit(self._apply, donate_argnums=(0, 1))
@@ -95,6 +97,19 @@ class Update:
             sums = self.read_back(sums, wanted, params, frozen, prompts)
         return self.apply(params, opt_state, sums, key)
 
+    def logprobs(self, params: Any, frozen: Any, sequences: Sequences) -> np.ndarray:
+        """float32[N, R]: the log-probabilities of all responses under the policy, 0 beyond their length."""
+        found_NxR = np.zeros_like(sequences.responses.logprobs)
+        questions = range(len(sequences.prompts.lengths))
+        for prompts, batches in chunks(sequences, questions, self.budget, data_shards(self.mesh)):
+            prompts = place(self.mesh, prompts)
+            states = self.read(params, frozen, prompts)
+            for batch in batches:
+                scored = self.score(params, frozen, states, prompts, place(self.mesh, batch))
+                rows = batch.number >= 0
+                found_NxR[batch.number[rows], : scored.shape[1]] = np.asarray(scored)[rows]
+        return found_NxR
+
     def zeros(self, *args) -> Sums:
         """The sums before the first micro-batch, placed like the parameters."""
         shapes, _ = jax.eval_shape(lambda wanted, *args: self._sums(*args), *args)
@@ -109,6 +124,12 @@ class Update:
     def _read(self, params: Any, frozen: Any, prompts: Prompts) -> PromptStates:
         return self._read_prompts(lora.join(frozen, params), prompts)
 
+    def _logprobs(self, params, frozen, states, prompts: Prompts, batch: MicroBatch) -> jax.Array:
+        logprobs_NxR, _ = self._score(
+            lora.join(frozen, params), states, prompts.lengths, batch.question, batch.tokens
+        )
+        return jnp.where(length_mask(batch.lengths, logprobs_NxR.shape[1]), logprobs_NxR, 0)
+
     def _sums(
         self,
         params,
@@ -121,7 +142,7 @@ class Update:
     ) -> tuple[Sums, PromptStates]:
         def score(params: Any, states: PromptStates) -> tuple[jax.Array, jax.Array]:
             whole = lora.join(frozen, params)
-            return self.score(whole, states, prompts.lengths, batch.question, batch.tokens)
+            return self._score(whole, states, prompts.lengths, batch.question, batch.tokens)
 
         compared = None
         if reference is not None:
