@@ -155,6 +155,7 @@ class Decoder(nn.Module):
     remat: str = "none"
     lora: Lora | None = None
     mesh: Mesh | None = None
+    unroll: int = 1
 
     def setup(self):
         c = self.config
@@ -171,6 +172,7 @@ class Decoder(nn.Module):
             split_rngs={"params": True},
             in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),
             length=c.num_layers,
+            unroll=self.unroll,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
         self.layers = stack(c, self.dtype, self.param_dtype, self.lora, self.mesh)
