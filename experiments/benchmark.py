@@ -23,6 +23,7 @@ from experiments import work as model_work
 from experiments.steps import Stepper, StepTimes
 from experiments.workloads import WORKLOADS, Workload, workload
 from riskpo_jax.compilation import CompileCounter
+from riskpo_jax.compile_cache import use_compile_cache
 from riskpo_jax.config import Config, from_flat
 from riskpo_jax.config_rules import resolve
 from riskpo_jax.errors import UserError
@@ -32,13 +33,14 @@ _REPEATS = flags.DEFINE_integer(
     "repeats", 5, "Steps that are timed, after one that compiles and one more.", lower_bound=3
 )
 
-_SECTIONS = ("seed", "model", "rollout", "algorithm", "train", "mesh")
+_SECTIONS = ("seed", "model", "rollout", "algorithm", "train", "mesh", "compile")
 _MEANINGLESS = ("model.path", "model.init", "train.stage", "train.steps")
 
 
 def main() -> None:
     work = workload(_WORKLOAD.value)
     config = configure(work)
+    use_compile_cache(config.compile.cache_dir)
     with contextlib.closing(CompileCounter()) as compiled:
         stepper = Stepper(config, work)
         first = stepper.step()

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from experiments import flags as experiment_flags
 from experiments.preview import what_the_model_sees
+from riskpo_jax.compile_cache import use_compile_cache
 from riskpo_jax.config import Config, get
 from riskpo_jax.data.contamination import without_overlaps
 from riskpo_jax.data.loader import Loader
@@ -69,6 +70,7 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
     with contextlib.ExitStack() as held:
         grader = held.enter_context(contextlib.closing(make_grader(config.reward, rewards)))
         grader.submit([""], [source[0]]).result()  # does it return outcomes?
+        use_compile_cache(config.compile.cache_dir)
         mesh = setup.load_mesh(config, sharded + ["eval.batch_size"] * bool(eval_sets))
         directory.claim(config, experiment_flags.as_flagfile(config))
         for line in what_the_model_sees(policy, source[0]):
