@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import ceilings, machine
+from experiments import ceilings, machine, profiling
 from experiments import flags as experiment_flags
 from experiments import work as model_work
 from experiments.steps import Stepper, StepTimes
@@ -31,6 +31,10 @@ from riskpo_jax.errors import UserError
 _WORKLOAD = flags.DEFINE_string("workload", "w_small", f"What is done: {', '.join(WORKLOADS)}.")
 _REPEATS = flags.DEFINE_integer(
     "repeats", 5, "Steps that are timed, after one that compiles and one more.", lower_bound=3
+)
+
+_PROFILE = flags.DEFINE_bool(
+    "profile", False, "Add the seconds that each part of one more step takes, from a trace of it."
 )
 
 _SECTIONS = ("seed", "model", "rollout", "algorithm", "train", "mesh", "compile")
@@ -55,6 +59,8 @@ def main() -> None:
             "cache_hits": compiled.cache_hits,
             "peak_memory_bytes": machine.peak_bytes(),
         }
+    if _PROFILE.value:
+        line["profile"] = profiled(stepper)
     line |= utilisation(config, work, times, stepper.prefill_seconds(_REPEATS.value))
     del stepper
     if work.mean_response_length is not None:
@@ -121,6 +127,15 @@ def utilisation(
     }
 
 
+def profiled(stepper: Stepper) -> dict[str, Any]:
+    """One step under the profiler: its seconds, and those of its parts down to a thousandth of it."""
+    times = []
+    parts = profiling.profile(lambda: times.append(stepper.step()))
+    least = times[0].step_s / 1000
+    shown = {part: seconds for part, seconds in parts.items() if seconds >= least}
+    return {"step_s": times[0].step_s, "operations_s": sum(parts.values()), "parts_s": shown}
+
+
 def against_packed(work: Workload, times: Sequence[StepTimes]) -> dict[str, float]:
     """The same prompts and as many tokens, in responses of one length: what lengths that differ cost.
 
@@ -146,7 +161,10 @@ def against_packed(work: Workload, times: Sequence[StepTimes]) -> dict[str, floa
 
 def rounded(line: dict[str, Any]) -> dict[str, Any]:
     """Four significant digits: no measurement here has more."""
-    return {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in line.items()}
+    return {
+        k: rounded(v) if isinstance(v, dict) else float(f"{v:.4g}") if isinstance(v, float) else v
+        for k, v in line.items()
+    }
 
 
 if __name__ == "__main__":

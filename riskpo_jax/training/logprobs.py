@@ -76,6 +76,7 @@ def chunked_token_logprobs(
     return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(N, -1)[:, :R], outputs)
 
 
+@jax.named_scope("logprobs")
 def token_logprobs(logits_NxTxV: jax.Array, targets_NxT: jax.Array) -> tuple[jax.Array, jax.Array]:
     """log softmax(logits)[target] and the entropy of softmax(logits), both float32[N, T]."""
     logprobs_NxTxV = jax.nn.log_softmax(logits_NxTxV, axis=-1)
