@@ -28,6 +28,7 @@ PARTS = {
     "norms": r"_norm",
     "activations and cache moved": r"dynamic_(update_)?(slice|index)|Decoder\)*/broadcast_in_dim",
 }
+COPIES = "copies and fills"  # that the compiler added, which come from no scope
 OTHER = "other"
 
 _INSTRUCTION = re.compile(
@@ -102,13 +103,14 @@ def by_part(
 ) -> dict[str, float]:
     parts: Counter[str] = Counter()
     for (module, operation), spent in seconds.items():
-        parts[part_of(module, scopes.get((module, operation), ""))] += spent
+        parts[part_of(module, operation, scopes.get((module, operation), ""))] += spent
     return dict(parts.most_common())
 
 
-def part_of(module: str, scope: str) -> str:
+def part_of(module: str, operation: str, scope: str) -> str:
     """The program, the pass where there are two, and the part: "train_step: backward attention"."""
-    part = next((part for part, words in PARTS.items() if re.search(words, scope)), OTHER)
+    unscoped = COPIES if re.match("copy|(wrapped_)?broadcast", operation) else OTHER
+    part = next((part for part, words in PARTS.items() if re.search(words, scope)), unscoped)
     direction = ""
     if "rematted_computation" in scope:
         direction = "recomputed "

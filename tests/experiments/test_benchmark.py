@@ -41,7 +41,7 @@ def small_ceilings():
 
 def test_the_line(call, monkeypatch, small_ceilings):
     monkeypatch.setitem(WORKLOADS, "w_tiny", TINY)
-    flags = "--workload=w_tiny", "--repeats=3", "--train.micro_batch_size=4"
+    flags = "--workload=w_tiny", "--repeats=3", "--train.micro_batch_size=4", "--profile"
     status, out, err = call(benchmark, *flags, devices=True)
     assert status == 0, err
     assert out.count("\n") == 1
@@ -61,6 +61,10 @@ def test_the_line(call, monkeypatch, small_ceilings):
         line["update_flops"] / line["update_s"], rel=2e-3
     )
     assert line["update_flops"] == 3 * line["rollout_flops"]
+    profile = line["profile"]
+    assert {"train_step: backward attention", "train_step: optimizer"} <= set(profile["parts_s"])
+    assert any(part.endswith(": sampling") for part in profile["parts_s"])
+    assert 0 < sum(profile["parts_s"].values()) <= 1.01 * profile["operations_s"]
 
 
 @pytest.mark.parametrize(
