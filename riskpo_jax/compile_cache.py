@@ -14,10 +14,10 @@ OFF = "none"
 _MAX_BYTES = 4 * 2**30
 
 
-def use_compile_cache(directory: str | None) -> str | None:
+def use_compile_cache(directory: str) -> str | None:
     """Sets JAX's persistent cache for this process, and returns its folder; None where it is off.
 
-    directory: a folder, or a URL that JAX can open; OFF; None is JAX's own setting
+    directory: a folder, or a URL that JAX can open; OFF; empty is JAX's own setting
     ($JAX_COMPILATION_CACHE_DIR) and without it, on GPU and TPU, `riskpo_jax/compiled` in the user's
     cache folder, where the least recently used programs go beyond 4 GiB. A CPU has no default: XLA:CPU
     refuses, with a page of warnings a program, to load on some processors what it compiled on the
@@ -29,27 +29,33 @@ def use_compile_cache(directory: str | None) -> str | None:
     if directory == OFF:
         jax.config.update("jax_enable_compilation_cache", False)
         return None
-    ours = directory is None and jax.config.jax_compilation_cache_dir is None
     directory = directory or jax.config.jax_compilation_cache_dir
-    if ours:
-        if jax.default_backend() == "cpu":
-            return None
+    if directory:
+        _make(directory)
+    elif jax.default_backend() == "cpu":
+        return None
+    else:
         directory = str(_user_cache() / "riskpo_jax" / "compiled")
-    if "://" not in directory:
         try:
-            os.makedirs(directory, exist_ok=True)
-        except OSError as error:
-            if ours:  # a home that cannot be written to is no reason not to train
-                return None
-            raise UserError(
-                f"--compile.cache_dir={directory} cannot be made ({error.strerror}): give another "
-                f"folder, or {OFF}"
-            ) from None
-    if ours:
+            _make(directory)
+        except UserError:  # a home that cannot be written to is no reason not to train
+            return None
         jax.config.update("jax_compilation_cache_max_size", _MAX_BYTES)
     jax.config.update("jax_compilation_cache_dir", directory)
     compilation_cache.reset_cache()  # what was compiled before settled that there is none
     return directory
+
+
+def _make(directory: str) -> None:
+    if "://" in directory:
+        return
+    try:
+        os.makedirs(directory, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"compiled programs cannot be kept in {directory} ({error.strerror}): give another folder "
+            f"as --compile.cache_dir, or {OFF}"
+        ) from None
 
 
 def _user_cache() -> Path:

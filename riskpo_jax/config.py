@@ -322,8 +322,8 @@ class MeshConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CompileConfig:
-    cache_dir: str | None = setting(
-        None,
+    cache_dir: str = setting(
+        "",
         "Folder that keeps compiled programs between runs, or none. Default: $JAX_COMPILATION_CACHE_DIR, "
         "else on GPU and TPU ~/.cache/riskpo_jax/compiled; a CPU keeps none.",
         may_change=True,

@@ -51,17 +51,26 @@ def test_what_was_compiled_once_is_loaded_the_second_time(tmp_path):
 @pytest.mark.parametrize("platform", ["gpu", "tpu"])
 def test_an_accelerator_has_a_bounded_default(platform, monkeypatch, tmp_path):
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
-    assert use_compile_cache(None) == str(tmp_path / "home" / "riskpo_jax" / "compiled")
+    assert use_compile_cache("") == str(tmp_path / "home" / "riskpo_jax" / "compiled")
     assert jax.config.jax_compilation_cache_max_size > 0
     compile_afresh()
     assert compile_afresh().cache_hits == 1
 
 
 def test_a_cpu_has_none_unless_it_is_asked_for(tmp_path):
-    assert use_compile_cache(None) is None and not (tmp_path / "home").exists()
+    assert use_compile_cache("") is None and not (tmp_path / "home").exists()
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "environment"))  # as JAX reads it
-    assert use_compile_cache(None) == str(tmp_path / "environment")
+    assert use_compile_cache("") == str(tmp_path / "environment")
     assert jax.config.jax_compilation_cache_max_size == -1  # a named folder is not ours to prune
+
+
+def test_a_program_that_was_cut_off_while_it_was_written_is_compiled_again(tmp_path):
+    use_compile_cache(str(tmp_path))
+    compile_afresh()
+    for file in tmp_path.iterdir():
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.warns(UserWarning, match="Error reading persistent compilation cache entry"):
+        assert compile_afresh().count == 1
 
 
 def test_none_turns_it_off_whatever_the_environment_says(tmp_path):
@@ -74,8 +83,8 @@ def test_none_turns_it_off_whatever_the_environment_says(tmp_path):
 def test_a_folder_that_cannot_be_made_is_the_users_to_mend_and_a_home_is_not(monkeypatch, tmp_path):
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(UserError, match=r"--compile\.cache_dir=.*file/x cannot be made .*none"):
+    with pytest.raises(UserError, match=r"file/x \(.*\): .* --compile\.cache_dir, or none"):
         use_compile_cache(str(file / "x"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(file))
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert use_compile_cache(None) is None and jax.config.jax_compilation_cache_dir is None
+    assert use_compile_cache("") is None and jax.config.jax_compilation_cache_dir is None
