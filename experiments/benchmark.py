@@ -51,8 +51,9 @@ def main() -> None:
         line = {"workload": _WORKLOAD.value} | machine.describe()
         line |= {"cold_s": machine.process_seconds(), "first_step_s": first.step_s}
         stepper.step()
+        others = machine.others_seconds()
         times = [stepper.step() for _ in range(_REPEATS.value)]
-        line |= summary(times)
+        line |= summary(times) | {"others_cpus": others_cpus(others, times)}
         line |= {
             "compile_s": compiled.seconds,
             "compilations": compiled.count,
@@ -96,6 +97,14 @@ def summary(times: Sequence[StepTimes]) -> dict[str, Any]:
     tokens = int(times[-1].lengths_QxG.sum())
     line |= {"generated_tokens": tokens, "generated_tokens_per_s": tokens / line["rollout_s"]}
     return line
+
+
+def others_cpus(before: float | None, times: Sequence[StepTimes]) -> float | None:
+    """How many CPUs others kept busy, on average, while the steps ran: 0 on a quiet machine."""
+    after = machine.others_seconds()
+    if before is None or after is None:
+        return None
+    return max(0.0, after - before) / sum(t.step_s for t in times)
 
 
 def utilisation(

@@ -20,6 +20,18 @@ def process_seconds() -> float | None:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started
 
 
+def others_seconds() -> float | None:
+    """CPU seconds since boot that were not this process's: of other processes and of other machines on
+    the same host. None where there is no /proc."""
+    try:
+        first_line = Path("/proc/stat").read_text().split("\n")[0]
+    except OSError:
+        return None
+    user, nice, system, _, _, irq, softirq, steal = map(int, first_line.split()[1:9])
+    busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    return busy - time.process_time()
+
+
 def peak_bytes() -> int:
     """The most memory that was in use so far: of the fullest device, or of the process on a CPU."""
     stats = [device.memory_stats() for device in jax.local_devices()]

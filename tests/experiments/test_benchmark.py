@@ -1,6 +1,9 @@
 """One JSON line a workload; on a tiny one, because what is tested is not how fast it is."""
 
 import json
+import subprocess
+import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -124,6 +127,17 @@ def test_the_peak_is_the_fullest_devices(monkeypatch):
     assert machine.peak_bytes() == 7
     monkeypatch.setattr(machine.jax, "local_devices", lambda: [device(None)])
     assert machine.peak_bytes() > 2**20  # of the process
+
+
+def test_what_others_compute_is_told_from_what_this_process_does():
+    before = machine.others_seconds()
+    if before is None:
+        pytest.skip("no /proc")
+    subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.5: pass"])
+    assert machine.others_seconds() - before >= 0.4  # of the 0.5, in ticks of 0.01
+    line = [benchmark.StepTimes(1.0, 1.0, np.ones((1, 1)))]
+    assert benchmark.others_cpus(None, line) is None
+    assert benchmark.others_cpus(machine.others_seconds() - 3.0, line) >= 1.45
 
 
 def test_seconds_since_the_process_began():
