@@ -23,6 +23,7 @@ from rich.console import Console
 from experiments import flags as experiment_flags
 from experiments.preview import what_the_model_sees
 from experiments.regrade import regrade_folder
+from riskpo_jax.compile_cache import use_compile_cache
 from riskpo_jax.data.sources import rewards_named
 from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation.evaluator import EvalSet, Evaluator
@@ -87,14 +88,15 @@ def evaluate(console: Console) -> None:
     for eval_set in eval_sets:
         by_id(eval_set.problems, eval_set.name)  # raises for what could not be graded again
     with contextlib.closing(make_grader(config.reward, rewards)) as grader:
-        mesh = setup.load_mesh(config, ["eval.batch_size"])
+        use_compile_cache(config.compile.cache_dir)
+        mesh = setup.load_mesh(config, policy.model.config)
         directory.claim(name, config)
         for dataset, count in skipped.items():
             setup.print_skipped(console, config, count, dataset)
         for line in what_is_asked(source, policy, eval_sets):
             console.print(line, soft_wrap=True, highlight=False, markup=False)
         key_data = jax.random.key_data(jax.random.key(config.seed))
-        sampler = setup.make_sampler(config, policy, mesh)
+        sampler = setup.make_sampler(config, policy.model, policy.eos_ids, mesh)
         evaluator = setup.make_evaluator(policy, sampler, grader, key_data)
         load = partial(load_params, source, policy, mesh)
         results = complete(directory, evaluator, eval_sets, load, source.step or 0, console)

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from experiments import flags as experiment_flags
 from experiments.preview import what_the_model_sees
+from riskpo_jax.compile_cache import use_compile_cache
 from riskpo_jax.config import Config, get
 from riskpo_jax.data.contamination import without_overlaps
 from riskpo_jax.data.loader import Loader
@@ -32,7 +33,6 @@ from riskpo_jax.training.run import Run
 from riskpo_jax.training.warm_start import check_solutions
 
 flags.adopt_module_key_flags(experiment_flags)  # so that --help lists them
-_ROLLOUT_BATCHES = ("data.questions_per_step", "rollout.questions_at_once")
 
 
 def main() -> None:
@@ -53,10 +53,10 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
     policy = setup.load_policy(config)
     source = checked_for_contamination(console, config, make_train_source(config))
     if config.train.stage == "supervised":
-        batch, sharded = "train.batch_size", ["train.batch_size"]
+        batch = "train.batch_size"
         check_solutions(policy, source)
     else:
-        batch, sharded = "data.questions_per_step", list(_ROLLOUT_BATCHES)
+        batch = "data.questions_per_step"
         source, skipped = policy.fitting(source)
         setup.print_skipped(console, config, skipped, "training")
     if len(source) < get(config, batch):
@@ -69,7 +69,8 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
     with contextlib.ExitStack() as held:
         grader = held.enter_context(contextlib.closing(make_grader(config.reward, rewards)))
         grader.submit([""], [source[0]]).result()  # does it return outcomes?
-        mesh = setup.load_mesh(config, sharded + ["eval.batch_size"] * bool(eval_sets))
+        use_compile_cache(config.compile.cache_dir)
+        mesh = setup.load_mesh(config, policy.model.config)
         directory.claim(config, experiment_flags.as_flagfile(config))
         for line in what_the_model_sees(policy, source[0]):
             console.print(line, soft_wrap=True, highlight=False, markup=False)
@@ -78,7 +79,7 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
         config=config,
         policy=policy,
         mesh=mesh,
-        sampler=setup.make_sampler(config, policy, mesh),
+        sampler=setup.make_sampler(config, policy.model, policy.eos_ids, mesh),
         grader=grader,
         loader=Loader(source, get(config, batch), config.seed),
         eval_sets=eval_sets,

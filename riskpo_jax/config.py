@@ -351,6 +351,16 @@ class MeshConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class CompileConfig:
+    cache_dir: str = setting(
+        "",
+        "Folder that keeps compiled programs between runs, or none. Default: $JAX_COMPILATION_CACHE_DIR, "
+        "else on GPU and TPU ~/.cache/riskpo_jax/compiled; a CPU keeps none.",
+        may_change=True,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class ReportConfig:
     tensorboard: bool = setting(True, "Write TensorBoard events.", may_change=True)
     wandb: bool = setting(False, "Log to Weights & Biases (pip install wandb).", may_change=True)
@@ -371,6 +381,7 @@ class Config:
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     mesh: MeshConfig = MeshConfig()
+    compile: CompileConfig = CompileConfig()
     report: ReportConfig = ReportConfig()
 
     @property

@@ -15,6 +15,9 @@ MAY_IMPORT = {
     "types": set(),
     "masked": set(),
     "files": set(),
+    "compilation": set(),
+    "compile_cache": {"errors"},
+    "device_memory": {"errors"},
     "config": {"errors"},
     "config_rules": {"errors", "config"},
     "algorithms": GROUND,
@@ -27,7 +30,7 @@ MAY_IMPORT = {
     "evaluation": GROUND | {"rollout", "rewards", "data.problem", "files"},
     "training": GROUND
     | {"config", "algorithms", "sharding", "models", "rollout", "rewards", "data"}
-    | {"files", "config_rules", "evaluation", "reporting"},
+    | {"files", "config_rules", "evaluation", "reporting", "compilation", "device_memory"},
 }
 
 

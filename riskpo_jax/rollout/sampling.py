@@ -21,6 +21,7 @@ class SamplingParams:
     top_p: float = flax.struct.field(pytree_node=False, default=1.0)
 
 
+@jax.named_scope("sampling")
 def sample_token(
     key_N: jax.Array, logits_NxV: jax.Array, sampling: SamplingParams
 ) -> tuple[jax.Array, jax.Array]:

@@ -100,6 +100,7 @@ def token_logprobs(logits_NxTxV: jax.Array, targets_NxT: jax.Array) -> tuple[jax
     return _token_logprobs(logits_NxTxV, targets_NxT)[0]
 
 
+@jax.named_scope("logprobs")
 def _token_logprobs(logits_NxTxV, targets_NxT):
     highest_NxT = logits_NxTxV.max(axis=-1)
     shifted_NxTxV = logits_NxTxV - highest_NxT[..., None]
@@ -112,6 +113,7 @@ def _token_logprobs(logits_NxTxV, targets_NxT):
     return outputs, (logits_NxTxV, targets_NxT, log_z_NxT, entropy_NxT)
 
 
+@jax.named_scope("logprobs")
 def _token_logprobs_backward(saved, cotangents):
     """d log p_target = 1[target] - p, and d H = -p (log p + H)."""
     logits_NxTxV, targets_NxT, log_z_NxT, entropy_NxT = saved

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from riskpo_jax.compilation import CompileCounter
 from riskpo_jax.data.tokenizers import READ_OTHERWISE
 from riskpo_jax.evaluation import store
 from riskpo_jax.evaluation.metrics import pass_at_k
@@ -36,9 +37,12 @@ def train(run: Run) -> None:
     config = run.config
     optimizer = setup.make_optimizer(config)
     checkpoint = config.checkpoint
-    with contextlib.closing(
-        Checkpoints(run.directory.checkpoints, checkpoint.keep_last, checkpoint.keep_best)
-    ) as checkpoints:
+    with (
+        contextlib.closing(CompileCounter()) as compiled,
+        contextlib.closing(
+            Checkpoints(run.directory.checkpoints, checkpoint.keep_last, checkpoint.keep_best)
+        ) as checkpoints,
+    ):
         frozen, state, reference = begin(run, optimizer, checkpoints)
         if config.train.stage == "supervised":
             one_step = warm_start_step(run, optimizer, frozen)
@@ -49,7 +53,9 @@ def train(run: Run) -> None:
         with recording(run, start) as (files, progress):
             evaluate_if_due(run, frozen, state, start, files, progress)
             for step in range(start + 1, last + 1):
+                before = compiled.count
                 state, metrics, records = one_step(state)
+                metrics["compile/count"] = float(compiled.count - before)
                 files.metrics.write(step, metrics)
                 if step % config.report.samples_every == 0:
                     for record in records:

@@ -52,6 +52,7 @@ def adamw(
     )
 
 
+@jax.named_scope("optimizer")
 def apply_finite(
     optimizer: optax.GradientTransformation,
     gradients: Any,

@@ -16,7 +16,7 @@ from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
 from riskpo_jax.algorithms import quantiles
-from riskpo_jax.config import Config, get
+from riskpo_jax.config import Config
 from riskpo_jax.data.problem import Problem, Source
 from riskpo_jax.data.prompts import PromptEncoder, eos_ids, make_prompt_encoder
 from riskpo_jax.data.sources import make_eval_sources
@@ -167,22 +167,23 @@ def print_skipped(console: Console, config: Config, skipped: int, split: str) ->
         )
 
 
-def load_mesh(config: Config, batches: Sequence[str]) -> Mesh:
+def load_mesh(config: Config, decoder_config: DecoderConfig) -> Mesh:
     """The mesh over all devices.
 
-    Args:
-      batches: names of the settings whose rows are divided over the mesh's data axes.
-
     Raises:
-      UserError: sizes that do not divide the devices, or batches that do not divide over the mesh.
+      UserError: sizes that do not multiply to the number of devices, or whose `tensor`, that of training or
+        of the rollout, does not divide the model's heads.
     """
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-    shards = data_shards(mesh)
-    for name in batches:
-        if get(config, name) % shards:
+    heads = decoder_config.num_heads
+    for name, tensor in (("mesh", config.mesh.tensor), ("rollout", config.rollout.tensor)):
+        if tensor and heads % tensor:
+            divisors = [str(n) for n in range(1, heads + 1) if heads % n == 0]
             raise UserError(
-                f"--{name}={get(config, name)} does not divide over the mesh's {shards} data shards"
+                f"--{name}.tensor={tensor} does not divide the model's {heads} attention heads: use one of "
+                f"{', '.join(divisors)}"
             )
+    rollout_mesh(mesh, config.rollout.tensor)  # refuses what does not divide the devices
     return mesh
 
 
@@ -270,9 +271,9 @@ def rollout_sampling(config: Config) -> SamplingParams:
     return SamplingParams(config.rollout.temperature, config.rollout.top_k, config.rollout.top_p)
 
 
-def make_sampler(config: Config, policy: Policy, mesh: Mesh) -> Sampler:
+def make_sampler(config: Config, model: Decoder, eos_ids: tuple[int, ...], mesh: Mesh) -> Sampler:
     """The sampler for training and evaluation, on its own layout of the mesh's devices."""
-    c, model = config.rollout, policy.model
+    c = config.rollout
     # In the layout of training, batches that are divided would have every token gather all weights.
     divided = c.tensor > 0
     mesh = rollout_mesh(mesh, c.tensor)
@@ -282,7 +283,7 @@ def make_sampler(config: Config, policy: Policy, mesh: Mesh) -> Sampler:
         mesh,
         attention=make_attention(config.model.attention, model.config, model.dtype, mesh),
         longest=c.max_response_length,
-        eos_ids=policy.eos_ids,
+        eos_ids=eos_ids,
         steps_per_sync=c.steps_per_sync,
         kv_dtype=kv_dtype,
     )

@@ -13,7 +13,11 @@ import pytest
 from riskpo_jax.reporting.files import read_jsonl
 
 RUN = "experiments.run"
-MEASURED = ("time/", "throughput/")  # the only metrics that two equal runs may differ in
+MEASURED = (
+    "time/",
+    "throughput/",
+    "compile/",
+)  # the only metrics that two equal runs may differ in
 
 
 def restored(workdir: Path) -> tuple[list[int], dict]:
