@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "types": set(),
     "masked": set(),
     "files": set(),
+    "processes": {"errors"},
     "config": {"errors"},
     "config_rules": {"errors", "config"},
     "algorithms": GROUND,
@@ -23,11 +24,11 @@ MAY_IMPORT = {
     "models": GROUND | {"files", "sharding"},
     "rollout": GROUND | {"sharding", "models"},
     "data": GROUND | {"config"},
-    "rewards": {"errors", "config", "data.problem", "data.reasoning_gym"},
+    "rewards": {"errors", "config", "processes", "data.problem", "data.reasoning_gym"},
     "evaluation": GROUND | {"rollout", "rewards", "data.problem", "files"},
     "training": GROUND
     | {"config", "algorithms", "sharding", "models", "rollout", "rewards", "data"}
-    | {"files", "config_rules", "evaluation", "reporting"},
+    | {"files", "config_rules", "processes", "evaluation", "reporting"},
 }
 
 
