@@ -20,9 +20,11 @@ from absl import flags
 from jax.sharding import Mesh
 from rich.console import Console
 
+from experiments import distributed
 from experiments import flags as experiment_flags
 from experiments.preview import what_the_model_sees
 from experiments.regrade import regrade_folder
+from riskpo_jax import processes
 from riskpo_jax.compile_cache import use_compile_cache
 from riskpo_jax.data.sources import rewards_named
 from riskpo_jax.errors import UserError
@@ -34,6 +36,7 @@ from riskpo_jax.evaluation.table import evaluation_tables
 from riskpo_jax.models import lora
 from riskpo_jax.reporting.evaluation_dir import EvaluationDir, ResponseWriter
 from riskpo_jax.reporting.progress import Progress
+from riskpo_jax.rewards.divided import divided
 from riskpo_jax.rewards.registry import make_grader
 from riskpo_jax.training import setup, weights
 from riskpo_jax.training.checkpoints import Checkpoints
@@ -41,6 +44,7 @@ from riskpo_jax.training.evaluation import evaluation_config, fit_prompts
 from riskpo_jax.training.source import Source, at_step, find_source
 
 flags.adopt_module_key_flags(experiment_flags)  # so that --help lists them
+flags.adopt_module_key_flags(distributed)
 _MODEL = flags.DEFINE_string(
     "model", None, "A run's folder, RUN/checkpoints/N, or a Hugging Face model directory."
 )
@@ -58,12 +62,13 @@ FIELDS = (("set", "dataset", "s"), ("responses/s", "responses_per_s", ".1f"))
 
 def main() -> None:
     if not _REGRADE.value:
-        evaluate(Console())
+        with distributed.together():
+            evaluate(Console(quiet=not processes.is_main()))
         return
-    for flag in (_MODEL, _OUTPUT):
+    for flag in (_MODEL, _OUTPUT, distributed.COORDINATOR):
         if flag.value:
             raise UserError(
-                f"--{flag.name} contradicts --regrade, which needs no model: leave it out"
+                f"--{flag.name} contradicts --regrade, which needs no model and no devices: leave it out"
             )
     regrade_folder(Path(_REGRADE.value), Console())
 
@@ -81,7 +86,8 @@ def evaluate(console: Console) -> None:
     if open_length:
         policy = fit_prompts(policy)
         config = policy.config
-    directory.check(name, config)
+    if processes.is_main():
+        directory.check(name, config)
     eval_sets, skipped = setup.load_eval_sets(config, policy)
     if not eval_sets:
         raise UserError("there is nothing to evaluate on: give --datasets or --data.eval_path")
@@ -90,16 +96,20 @@ def evaluate(console: Console) -> None:
     with contextlib.closing(make_grader(config.reward, rewards)) as grader:
         use_compile_cache(config.compile.cache_dir)
         mesh = setup.load_mesh(config, policy.model.config)
-        directory.claim(name, config)
+        distributed.require_same_work(config, eval_sets, {"the model": name})
+        if processes.is_main():
+            directory.claim(name, config)
         for dataset, count in skipped.items():
             setup.print_skipped(console, config, count, dataset)
         for line in what_is_asked(source, policy, eval_sets):
             console.print(line, soft_wrap=True, highlight=False, markup=False)
         key_data = jax.random.key_data(jax.random.key(config.seed))
         sampler = setup.make_sampler(config, policy.model, policy.eos_ids, mesh)
-        evaluator = setup.make_evaluator(policy, sampler, grader, key_data)
+        evaluator = setup.make_evaluator(policy, sampler, divided(grader), key_data)
         load = partial(load_params, source, policy, mesh)
         results = complete(directory, evaluator, eval_sets, load, source.step or 0, console)
+    if not processes.is_main():
+        return
     rows = [row for result in results for row in result.summary(config.eval.k)]
     directory.write(name, config, rows)
     for table in evaluation_tables(results, config.eval.k, console.width):
@@ -150,32 +160,39 @@ def complete(
     step: int,
     console: Console,
 ) -> list[EvalResult]:
-    """Evaluates what is not in the folder yet; the weights are loaded only if something is missing."""
+    """Evaluates what is not in the folder yet; the weights are loaded only if something is missing.
+
+    The main process keeps the responses and has the results; the others return none.
+    """
     with contextlib.ExitStack() as opened:
-        writers = [
-            opened.enter_context(contextlib.closing(open_responses(directory, evaluator, s)))
-            for s in eval_sets
-        ]
-        kept = [
-            kept_responses(writer, eval_set, evaluator.samples)
-            for writer, eval_set in zip(writers, eval_sets, strict=True)
-        ]
-        total, already = sum(len(s.problems) for s in eval_sets), sum(map(len, kept))
+        writers, kept = [], [[] for _ in eval_sets]
+        if processes.is_main():
+            writers = [
+                opened.enter_context(contextlib.closing(open_responses(directory, evaluator, s)))
+                for s in eval_sets
+            ]
+            kept = [
+                kept_responses(writer, eval_set, evaluator.samples)
+                for writer, eval_set in zip(writers, eval_sets, strict=True)
+            ]
+        counts = processes.from_main(lambda: [len(responses) for responses in kept])
+        total, already = sum(len(s.problems) for s in eval_sets), sum(counts)
         if already:
             console.print(f"{already} of {total} problems are done already", highlight=False)
         params = load() if already < total else None
         done, began = already, time.perf_counter()
         shown = {"unit": "problems", "fields": FIELDS, "plain_fields": FIELDS, "interval": 1}
         with Progress(total, already, console=console, **shown) as progress:
-            for writer, eval_set, responses in zip(writers, eval_sets, kept, strict=True):
-                for batch in evaluator.batches(params, eval_set, len(responses)):
-                    problems = eval_set.problems[len(responses) : len(responses) + len(batch)]
-                    writer.append(lines_of(problems, batch))
-                    responses += batch
+            for i, eval_set in enumerate(eval_sets):
+                for batch in evaluator.batches(params, eval_set, counts[i]):
+                    if processes.is_main():
+                        problems = eval_set.problems[len(kept[i]) : len(kept[i]) + len(batch)]
+                        writers[i].append(lines_of(problems, batch))
+                        kept[i] += batch
                     done += len(batch)
                     rate = (done - already) * evaluator.samples / (time.perf_counter() - began)
                     progress.update(done, {"dataset": eval_set.name, "responses_per_s": rate})
-    pairs = zip(eval_sets, kept, strict=True)
+    pairs = zip(eval_sets, kept, strict=True) if processes.is_main() else ()
     return [evaluator.result(eval_set, responses, step) for eval_set, responses in pairs]
 
 

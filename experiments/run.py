@@ -10,8 +10,10 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
+from experiments import distributed
 from experiments import flags as experiment_flags
 from experiments.preview import what_the_model_sees
+from riskpo_jax import processes
 from riskpo_jax.compile_cache import use_compile_cache
 from riskpo_jax.config import Config, get
 from riskpo_jax.data.contamination import without_overlaps
@@ -20,11 +22,13 @@ from riskpo_jax.data.problem import Source
 from riskpo_jax.data.sources import contamination, make_train_source, rewards_named
 from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation import store
+from riskpo_jax.evaluation.evaluator import EvalSet
 from riskpo_jax.evaluation.table import comparison_table, evaluation_tables
 from riskpo_jax.reporting.files import read_jsonl
 from riskpo_jax.reporting.plots import plot_run
 from riskpo_jax.reporting.run_dir import RunDir
 from riskpo_jax.reporting.writers import require_wandb
+from riskpo_jax.rewards.divided import divided
 from riskpo_jax.rewards.outcome import Kind
 from riskpo_jax.rewards.registry import make_grader
 from riskpo_jax.training import setup
@@ -33,22 +37,26 @@ from riskpo_jax.training.run import Run
 from riskpo_jax.training.warm_start import check_solutions
 
 flags.adopt_module_key_flags(experiment_flags)  # so that --help lists them
+flags.adopt_module_key_flags(distributed)
 
 
 def main() -> None:
-    console = Console()
     config = experiment_flags.config_from_flags()
-    run = prepare(config, RunDir(experiment_flags.required_path(experiment_flags.WORKDIR)), console)
-    with contextlib.closing(run.grader):
-        train(run)
-    report(run)
+    directory = RunDir(experiment_flags.required_path(experiment_flags.WORKDIR))
+    with distributed.together():
+        run = prepare(config, directory, Console(quiet=not processes.is_main()))
+        with contextlib.closing(run.grader):
+            train(run)
+        if processes.is_main():
+            report(run)
 
 
 def prepare(config: Config, directory: RunDir, console: Console) -> Run:
     """Every part of the run. What can fail without a device fails first, before the folder is claimed."""
-    directory.check(config)
-    if config.report.wandb:
-        require_wandb()
+    if processes.is_main():
+        directory.check(config)
+        if config.report.wandb:
+            require_wandb()
     rewards = rewards_named(config)
     policy = setup.load_policy(config)
     source = checked_for_contamination(console, config, make_train_source(config))
@@ -71,7 +79,7 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
         grader.submit([""], [source[0]]).result()  # does it return outcomes?
         use_compile_cache(config.compile.cache_dir)
         mesh = setup.load_mesh(config, policy.model.config)
-        directory.claim(config, experiment_flags.as_flagfile(config))
+        claim(config, directory, source, eval_sets)
         for line in what_the_model_sees(policy, source[0]):
             console.print(line, soft_wrap=True, highlight=False, markup=False)
         held.pop_all()  # whoever has the run closes the grader
@@ -80,12 +88,34 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
         policy=policy,
         mesh=mesh,
         sampler=setup.make_sampler(config, policy.model, policy.eos_ids, mesh),
-        grader=grader,
+        grader=divided(grader),
         loader=Loader(source, get(config, batch), config.seed),
         eval_sets=eval_sets,
         directory=directory,
         console=console,
     )
+
+
+def claim(config: Config, directory: RunDir, source: Source, eval_sets: list[EvalSet]) -> None:
+    """Makes the folder the run's, and sees to it that all processes mean the same run.
+
+    Raises:
+      UserError: as `RunDir.claim`, a difference between processes, or a folder of one host only.
+    """
+    own = {
+        "--workdir": str(directory.path),
+        "the number of training problems": len(source),
+        "the first training problem": source[0].text,
+    }
+    distributed.require_same_work(config, eval_sets, own)
+    if processes.is_main():
+        directory.claim(config, experiment_flags.as_flagfile(config))
+    processes.exchange(None)  # it is there now
+    if not directory.config.exists():
+        raise UserError(
+            f"--workdir={directory.path} is another folder in process {processes.index()} than in process "
+            "0: give one on a file system that all hosts share"
+        )
 
 
 def checked_for_contamination(console: Console, config: Config, source: Source) -> Source:

@@ -6,9 +6,10 @@ Parameters are split over `fsdp` (gathered when used) and `tensor` (computed in 
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -130,4 +131,35 @@ def take_rows(x: jax.Array, rows_N: jax.Array, shards: int) -> jax.Array:
 
 def place(mesh: Mesh, rows: T) -> T:
     """A pytree of host arrays on the mesh, their leading axis divided over the data axes."""
-    return jax.device_put(rows, batch_sharding(mesh))
+    return put(rows, batch_sharding(mesh))
+
+
+def put(tree: T, sharding: Any) -> T:
+    """A pytree of host arrays, of which every process has the whole, on the devices.
+
+    sharding: one for all leaves, or a pytree of them; None is the default device.
+    """
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+    # Not device_put: it would ask all processes, each time, whether their values are equal.
+    return jax.tree.map(
+        lambda x, sharding: jax.make_array_from_callback(x.shape, sharding, x.__getitem__),
+        tree,
+        jax.tree.broadcast(sharding, tree),
+    )
+
+
+def fetch(tree: T) -> T:
+    """The whole arrays on the host, also of those whose devices are spread over several processes."""
+
+    def whole(x: Any) -> Any:
+        if not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated:
+            return x
+        return _gather(x.sharding.mesh)(x)
+
+    return jax.device_get(jax.tree.map(whole, tree))
+
+
+@functools.cache
+def _gather(mesh: Mesh) -> Callable[[jax.Array], jax.Array]:
+    return jax.jit(lambda x: x, out_shardings=replicated(mesh))

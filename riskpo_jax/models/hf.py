@@ -28,7 +28,7 @@ from riskpo_jax.models.safetensors_files import (
     weights_file,
     write_tensors,
 )
-from riskpo_jax.sharding import make_mesh, replicated
+from riskpo_jax.sharding import fetch, make_mesh, replicated
 
 Block = tuple[Leaf, ...]
 _EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -119,6 +119,13 @@ def save_pretrained(
     write_tensors(directory, shapes, dtype, _hf_tensors(flat, config, dtype), max_shard_bytes)
 
 
+def hand_over(params: Any, config: DecoderConfig, dtype=None) -> None:
+    """What the other processes do while one saves: each holds a part of every tensor."""
+    dtype = jnp.dtype(dtype or params["embedding"].dtype)
+    for _ in _hf_tensors(flatten_dict(params), config, dtype):
+        pass
+
+
 def _check_tied(head: StoredTensor, embedding: StoredTensor) -> None:
     """Raises UserError unless a stored head is the embedding's copy; transformers would not tie it."""
     for start in range(0, head.shape[0], _ROWS):
@@ -193,13 +200,13 @@ def _empty_and_fill(
 def _hf_tensors(
     flat: Mapping[tuple, jax.Array], config: DecoderConfig, dtype: np.dtype
 ) -> Iterator[np.ndarray]:
-    """The tensors of the file, block by block and layer by layer, on the host."""
+    """The tensors of the file, block by block and layer by layer, on every process's host."""
     for block in blocks(config):
         arrays = [jnp.asarray(flat[leaf.path]) for leaf in block]
         for i in _layers(block):
             layer = _layer_to_hf(block, dtype, arrays, i)
             for leaf in block:
-                tensor = np.asarray(layer.pop(0))
+                tensor = fetch(layer.pop(0))
                 if dtype == np.float16 and np.isinf(tensor).any():
                     raise UserError(
                         f"{leaf.hf_names[i]} has values beyond float16's largest, "

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
-import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -34,6 +33,7 @@ from riskpo_jax.models.safetensors_files import (
     open_tensors,
     write_file,
 )
+from riskpo_jax.sharding import put
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MATRICES = {f"{name}_proj": name for name in lora_lib.MATRICES}  # PEFT's name -> ours
@@ -104,7 +104,7 @@ def load_adapters(
         leaf.path: np.stack([leaf.from_peft(tensor.read()) for tensor in tensors])
         for leaf, tensors in layers.items()
     }
-    return jax.device_put(unflatten_dict(adapters), shardings)
+    return put(unflatten_dict(adapters), shardings)
 
 
 def save_adapters(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from riskpo_jax.config import Config, check_resumable, to_flat
@@ -60,10 +61,18 @@ class RunDir:
             aside.write_text(flagfile)
 
 
+@dataclass(frozen=True)
 class RunFiles:
-    """The open files of a run that goes on after `step`; what a killed run wrote beyond it is dropped."""
+    """Where the rows of a run go; by default nowhere. `curves` are those of `metrics` that draw."""
 
-    def __init__(self, directory: RunDir, config: Config, step: int):
+    metrics: Writer = MetricWriter()
+    curves: Writer = MetricWriter()
+    samples: Writer = MetricWriter()
+    evals: Writer = MetricWriter()
+
+    @classmethod
+    def open(cls, directory: RunDir, config: Config, step: int) -> RunFiles:
+        """Those of a run that goes on after `step`; what a killed run wrote beyond it is dropped."""
         curves: list[Writer] = []
         if config.report.tensorboard:
             curves.append(TensorBoardWriter(directory.path / "tensorboard", purge_step=step + 1))
@@ -72,12 +81,11 @@ class RunFiles:
             curves.append(WandbWriter("riskpo_jax", name, directory.path, to_flat(config)))
         metrics = JsonlWriter(directory.path / "metrics.jsonl")
         metrics.truncate_after(step)
-        self.samples = JsonlWriter(directory.path / "samples.jsonl")
-        self.samples.truncate_after(step)
-        self.evals = JsonlWriter(directory.path / "eval.jsonl")
-        self.evals.truncate_after(step - 1)  # the evaluation of `step` itself is written again
-        self.curves = MetricWriter(*curves)
-        self.metrics = MetricWriter(metrics, *curves)
+        samples = JsonlWriter(directory.path / "samples.jsonl")
+        samples.truncate_after(step)
+        evals = JsonlWriter(directory.path / "eval.jsonl")
+        evals.truncate_after(step - 1)  # the evaluation of `step` itself is written again
+        return cls(MetricWriter(metrics, *curves), MetricWriter(*curves), samples, evals)
 
     def close(self) -> None:
         for writer in (self.metrics, self.samples, self.evals):

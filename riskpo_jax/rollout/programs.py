@@ -30,7 +30,7 @@ class Programs:
       put: (prompts KV, rows, new KV) -> the KV with those of new prompts in their slots.
       take: (KV, rows) -> the KV of some slots, counted within their shard.
       close: a full block -> as it is kept.
-      keys: (key, numbers[S]) -> key[S], of each response.
+      keys: (raw data of a key, numbers[S]) -> key[S], of each response.
       decode: see `rollout.decode`.
     """
 
@@ -128,5 +128,6 @@ def _read(model: Decoder, attention: Attention, kv_dtype, params: Any, prompts: 
     return store_kv(read_prompts(model, params, prompts, attention).kv, kv_dtype)
 
 
-def _response_keys(key: jax.Array, numbers_S: jax.Array) -> jax.Array:
+def _response_keys(key_data: jax.Array, numbers_S: jax.Array) -> jax.Array:
+    key = jax.random.wrap_key_data(key_data)
     return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers_S)

@@ -51,7 +51,8 @@ class Session:
 
         first: the number of the first response; the number decides the random numbers.
         """
-        self.programs, self.params, self.key = programs, programs.lay_out(params), key
+        self.programs, self.params = programs, programs.lay_out(params)
+        self.key = np.asarray(jax.random.key_data(key))  # it may lie on a mesh of another shape
         self.prompts, self.sampling, self.first = _trimmed(prompts), sampling, first
         Q, N = len(prompts.lengths), len(limits_N)
         self.group_size = N // Q

@@ -11,15 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from riskpo_jax import processes
 from riskpo_jax.compilation import CompileCounter
 from riskpo_jax.data.tokenizers import READ_OTHERWISE
 from riskpo_jax.evaluation import store
 from riskpo_jax.evaluation.metrics import pass_at_k
 from riskpo_jax.evaluation.result import EvalResult, scalars
 from riskpo_jax.files import replacing_folder
-from riskpo_jax.models import lora, peft
+from riskpo_jax.models import hf, lora, peft
 from riskpo_jax.reporting.progress import Progress
 from riskpo_jax.reporting.run_dir import RunFiles
+from riskpo_jax.sharding import fetch
 from riskpo_jax.training import setup, weights
 from riskpo_jax.training.checkpoints import Checkpoints
 from riskpo_jax.training.model_directory import write_model
@@ -102,10 +104,16 @@ def announce_resumption(run: Run, start: int) -> None:
 
 @contextlib.contextmanager
 def recording(run: Run, start: int) -> Iterator[tuple[RunFiles, Progress]]:
-    """The run's files, rid of what a killed run left beyond step `start`, and its progress display."""
-    store.drop_after(run.directory.evaluations, start)
+    """The run's files, rid of what a killed run left beyond step `start`, and its progress display.
+
+    The main process writes them; in the others what they are given goes nowhere.
+    """
+    files = RunFiles()
+    if processes.is_main():
+        store.drop_after(run.directory.evaluations, start)
+        files = RunFiles.open(run.directory, run.config, start)
     with (
-        contextlib.closing(RunFiles(run.directory, run.config, start)) as files,
+        contextlib.closing(files),
         Progress(run.config.train.steps, start, console=run.console) as progress,
     ):
         yield files, progress
@@ -122,13 +130,14 @@ def evaluate_if_due(
     due = step in (0, config.train.steps) or (every and step % every == 0)
     results = []
     for eval_set in run.eval_sets:
-        result = store.load(run.directory.evaluations, step, eval_set.name)
+        result = kept_evaluation(run, step, eval_set.name)
         if result is None and due:
             count = len(eval_set.problems)
             progress.print(f"evaluating step {step} on {count} problems of {eval_set.name} ...")
             evaluator = setup.make_evaluator(run.policy, run.sampler, run.grader, state.key)
             result = evaluator.evaluate(lora.join(frozen, state.params), eval_set, step)
-            store.save(run.directory.evaluations, result)
+            if processes.is_main():
+                store.save(run.directory.evaluations, result)
         if result:
             results.append(result)
     rows = [row for result in results for row in result.summary(config.eval.k)]
@@ -139,6 +148,14 @@ def evaluate_if_due(
     return results
 
 
+def kept_evaluation(run: Run, step: int, name: str) -> EvalResult | None:
+    """One that is on disk already. The main process, which writes there, says for all whether it is."""
+    folder = run.directory.evaluations
+    if processes.from_main(lambda: store.path_of(folder, step, name).exists()):
+        return store.load(folder, step, name)
+    return None
+
+
 def mean_pass_at_1(results: Sequence[EvalResult]) -> float:
     """The mean over the sets, of which each counts the same."""
     return float(np.mean([pass_at_k(result.correct_PxS, 1).mean() for result in results]))
@@ -147,13 +164,20 @@ def mean_pass_at_1(results: Sequence[EvalResult]) -> float:
 def save_policy(run: Run, frozen: Any, trained: Any) -> None:
     """The whole policy in `model/`; what are adapters goes to `adapter/` as well, in PEFT's format.
 
-    The last use of `frozen`: the merged model takes its place.
+    The main process writes, and the others hand it the parts that they hold. The last use of `frozen`:
+    the merged model takes its place.
     """
     model = run.policy.model
     if model.lora:
-        base = run.config.model.path
-        peft.save_adapters(run.directory.adapter, trained, model.config, model.lora, base)
+        adapters = fetch(trained)
+        if processes.is_main():
+            base = run.config.model.path
+            peft.save_adapters(run.directory.adapter, adapters, model.config, model.lora, base)
+    params = weights.merged(model, frozen, trained)
+    if not processes.is_main():
+        hf.hand_over(params, model.config)
+        return
     with replacing_folder(run.directory.model) as folder:
-        alike = write_model(folder, run.policy, weights.merged(model, frozen, trained))
+        alike = write_model(folder, run.policy, params)
     if not alike:
         run.console.print(f"{run.directory.model}: {READ_OTHERWISE}", highlight=False)

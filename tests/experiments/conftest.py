@@ -24,8 +24,9 @@ ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "experiments" / "assets"
 
 # A user's own reward: an even number of characters. About every second response of a random model
-# gets it, so that there is something to learn from the first step on. It can pull the plug while it
-# grades the n-th response to a problem of one split (DIE_AT=eval:n), and slow the run down (PAUSE).
+# gets it, so that there is something to learn from the first step on. While it grades the n-th response
+# to a problem of one split it can pull the plug (DIE_AT=eval:n) or return what is no outcome (LIE_AT),
+# and it can slow the run down (PAUSE).
 OWN_REWARD = """
 import collections, os, signal, time
 from riskpo_jax.rewards.outcome import verdict
@@ -37,6 +38,8 @@ def even_length(response, problem):
     graded[split] += 1
     if os.environ.get("DIE_AT") == f"{split}:{graded[split]}":
         os.kill(os.getpid(), signal.SIGKILL)
+    if os.environ.get("LIE_AT") == f"{split}:{graded[split]}":
+        return "correct"
     time.sleep(float(os.environ.get("PAUSE", 0)))
     return verdict(len(response) % 2 == 0, response)
 

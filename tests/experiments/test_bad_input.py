@@ -97,6 +97,16 @@ def test_good_input_reaches_the_devices(call, task, jsonl_task, model_directory)
             ["--data.system_prompt=Be brief."],
             "--data.system_prompt is a message of a chat template",
         ),
+        (["--distributed.coordinator=host"], "--distributed.coordinator=host is neither HOST:PORT"),
+        (["--distributed.process_id=0"], "need --distributed.coordinator=HOST:PORT"),
+        (
+            [
+                "--distributed.coordinator=host:1234",
+                "--distributed.num_processes=2",
+                "--distributed.process_id=2",
+            ],
+            "from 0 to N - 1, not 2 and 2",
+        ),
     ],
     ids=lambda x: " ".join(x) if isinstance(x, list) else "",
 )

@@ -112,7 +112,7 @@ def test_a_kill_while_claiming_leaves_a_folder_that_can_be_claimed(tmp_path, mon
 
 
 def open_at(tmp_path, step) -> RunFiles:
-    return RunFiles(RunDir(tmp_path), make_config(), step)
+    return RunFiles.open(RunDir(tmp_path), make_config(), step)
 
 
 def steps_of(path):
