@@ -358,6 +358,13 @@ class CompileConfig:
         "else on GPU and TPU ~/.cache/riskpo_jax/compiled; a CPU keeps none.",
         may_change=True,
     )
+    worst_case_first: str = setting(
+        "auto",
+        "Compile and run the largest shapes before the first step, so that running out of memory shows at "
+        "once; auto does so on GPU and TPU.",
+        choices=("auto", "yes", "no"),
+        may_change=True,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

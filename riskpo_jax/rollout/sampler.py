@@ -46,23 +46,25 @@ class Sampler:
           limits_N: int[Q * G], the longest that each response may get, where that is not the same for all.
           first: the number of the first response; with the key it decides the random numbers.
         """
+        yield from self._session(params, key, prompts, group_size, sampling, limits_N, first).run()
+
+    def rehearse(self, params, prompts: Prompts, group_size: int, sampling: SamplingParams) -> None:
+        """Compiles and runs once what takes most memory: all slots, behind the longest timeline."""
+        session = self._session(params, jax.random.key(0), prompts, group_size, sampling, None, 0)
+        waiting = len(prompts.lengths) * group_size > self.slots
+        session.rehearse(-(-self.programs.longest // self.programs.block) - (not waiting))
+
+    def _session(self, params, key, prompts, group_size, sampling, limits_N, first) -> Session:
         N, shards = len(prompts.lengths) * group_size, self.programs.shards
         limits_N = np.full(N, self.programs.longest) if limits_N is None else limits_N
         # One of few numbers of slots, so that an evaluation's last batch compiles nothing new.
         per_shard = bucket_of(
             -(-min(self.slots, N) // shards), self.programs.slot_counts(-(-self.slots // shards))
         )
-        session = Session(
-            self.programs,
-            params,
-            key,
-            prompts,
-            limits_N,
-            sampling,
-            slots=per_shard * shards,
-            first=first,
+        slots = per_shard * shards
+        return Session(
+            self.programs, params, key, prompts, limits_N, sampling, slots=slots, first=first
         )
-        yield from session.run()
 
     def __call__(self, params, key, prompts: Prompts, group_size: int, *args, **kwargs) -> Rollout:
         """The whole rollout, row n = q * G + g, as host arrays; see `stream`."""

@@ -87,6 +87,13 @@ class Session:
         if complete:
             yield self.finished(complete)
 
+    def rehearse(self, blocks: int) -> None:
+        """Decodes once behind a timeline of so many full blocks, and forgets it."""
+        self.seat()
+        slots = self.seating.responses.size
+        self.blocks = [self.programs.empty(slots, self.programs.block) for _ in range(blocks)]
+        jax.block_until_ready(self.dispatch())
+
     def seat(self) -> None:
         """Waiting responses take free slots; where none waits, the slots may become fewer."""
         to_read = self.seating.admit(len(self.blocks) * self.programs.block + self.filled)

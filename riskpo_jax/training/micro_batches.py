@@ -69,6 +69,25 @@ def chunks(
         )
 
 
+def largest_chunk(
+    budget: Budget, shards: int, prompt_width: int, longest: int
+) -> tuple[Prompts, MicroBatch]:
+    """The largest arrays that `chunks` makes of prompts and responses of these lengths, all tokens 0."""
+    questions, rows = shards * budget.questions_of(prompt_width), shards * budget.rows_of(longest)
+    prompts = Prompts(
+        np.zeros((questions, prompt_width), np.int32), np.full(questions, prompt_width, np.int32)
+    )
+    batch = MicroBatch(
+        number=np.arange(rows, dtype=np.int32),
+        question=np.zeros(rows, np.int32),
+        tokens=np.zeros((rows, longest), np.int32),
+        lengths=np.full(rows, longest, np.int32),
+        behaviour_logprobs=np.zeros((rows, longest), np.float32),
+        advantages=np.zeros(rows, np.float32),
+    )
+    return prompts, batch
+
+
 def _deal(sequences: Sequences, questions: Sequence[int], shards: int) -> list[list[int]]:
     """The questions of each shard, those with long responses first, and as even as cards are dealt."""
     lengths_QxG = _by_question(sequences, sequences.responses.lengths)

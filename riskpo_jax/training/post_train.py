@@ -21,10 +21,10 @@ from riskpo_jax.rewards.grading import (
 from riskpo_jax.rewards.outcome import Outcome
 from riskpo_jax.rollout.sampler import decode_responses
 from riskpo_jax.rollout.session import Finished, in_order
-from riskpo_jax.training import setup
+from riskpo_jax.training import rehearsal, setup
 from riskpo_jax.training.run import Record, Run, StepFn
 from riskpo_jax.training.state import Purpose, TrainState, purpose_key
-from riskpo_jax.training.train_step import make_train_step
+from riskpo_jax.training.train_step import make_policy_update, train_step_with
 from riskpo_jax.types import Prompts, Rollout
 
 
@@ -68,9 +68,14 @@ def post_training_step(
 ) -> StepFn:
     """The train step wrapped in sampling and grading; the arguments are `make_train_step`'s."""
     config = run.config
-    train_step = make_train_step(config, run.policy.model, optimizer, run.mesh)
+    update = make_policy_update(config, run.policy.model, optimizer, run.mesh)
+    train_step, rehearsed = train_step_with(update, config), not rehearsal.is_due(config, run.mesh)
 
     def step(state: TrainState):
+        nonlocal rehearsed
+        if not rehearsed:
+            rehearsal.rehearse(run, update, frozen, state, reference)
+            rehearsed = True
         began = time.perf_counter()
         experience = collect(run, frozen, state)
         collected = time.perf_counter()

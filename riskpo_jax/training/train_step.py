@@ -22,7 +22,7 @@ from riskpo_jax.training.advantages import make_advantage_fn
 from riskpo_jax.training.micro_batches import Sequences
 from riskpo_jax.training.setup import make_update
 from riskpo_jax.training.state import Purpose, TrainState, purpose_key
-from riskpo_jax.training.update import TokenLoss
+from riskpo_jax.training.update import TokenLoss, Update
 from riskpo_jax.types import MicroBatch, Prompts, Rollout
 
 Aggregate = Callable[[jax.Array, jax.Array], Mean]
@@ -34,6 +34,19 @@ TrainStep = Callable[
 def make_train_step(
     config: Config, model: Decoder, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> TrainStep:
+    """`train_step_with` the update that the configuration describes."""
+    return train_step_with(make_policy_update(config, model, optimizer, mesh), config)
+
+
+def make_policy_update(
+    config: Config, model: Decoder, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> Update:
+    """The update by the clipped loss."""
+    temperature = config.rollout.temperature
+    return make_update(config, model, optimizer, mesh, make_token_loss(config), temperature)
+
+
+def train_step_with(update: Update, config: Config) -> TrainStep:
     """A (state, frozen, prompts, rollout, rewards_QxG, reference) -> (state, metrics); the state is donated.
 
     `prompts`, `rollout` and rewards are host arrays. `frozen` is what the policy has besides
@@ -41,9 +54,6 @@ def make_train_step(
     KL penalty is on, else None.
     """
     advantage_fn = jax.jit(make_advantage_fn(config.algorithm))
-    update = make_update(
-        config, model, optimizer, mesh, make_token_loss(config), config.rollout.temperature
-    )
     train = config.train
 
     def train_step(

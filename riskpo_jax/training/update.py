@@ -27,7 +27,7 @@ from riskpo_jax.models.prompts import PromptStates, read_prompts
 from riskpo_jax.sharding import data_shards, place, replicated
 from riskpo_jax.training.accumulate import Metrics, Sums, micro_batch_sums, prompt_gradients
 from riskpo_jax.training.logprobs import response_logprobs
-from riskpo_jax.training.micro_batches import Budget, Sequences, chunks
+from riskpo_jax.training.micro_batches import Budget, Sequences, chunks, largest_chunk
 from riskpo_jax.training.optimizer import apply_finite
 from riskpo_jax.types import MicroBatch, Prompts
 
@@ -92,7 +92,7 @@ class Update:
             wanted = jax.tree.map(lambda x: jnp.zeros_like(x, jnp.float32), states)
             for batch in batches:
                 args = params, frozen, states, reference, beside, prompts, place(self.mesh, batch)
-                sums = self.zeros(wanted, *args) if sums is None else sums
+                sums = self.zeros(*args) if sums is None else sums
                 sums, wanted = self.add(sums, wanted, *args)
             sums = self.read_back(sums, wanted, params, frozen, prompts)
         return self.apply(params, opt_state, sums, key)
@@ -110,9 +110,30 @@ class Update:
                 found_NxR[batch.number[rows], : scored.shape[1]] = np.asarray(scored)[rows]
         return found_NxR
 
+    def rehearse(
+        self,
+        params: Any,
+        opt_state: Any,
+        frozen: Any,
+        reference: Any,
+        prompt_width: int,
+        longest: int,
+    ) -> None:
+        """Runs every program but the last on the largest shapes there can be, and compiles the last."""
+        prompts, batch = largest_chunk(self.budget, data_shards(self.mesh), prompt_width, longest)
+        prompts, batch = place(self.mesh, prompts), place(self.mesh, batch)
+        states = self.read(params, frozen, prompts)
+        beside = None if reference is None else self.read(reference, frozen, prompts)
+        wanted = jax.tree.map(lambda x: jnp.zeros_like(x, jnp.float32), states)
+        args = params, frozen, states, reference, beside, prompts, batch
+        sums, wanted = self.add(self.zeros(*args), wanted, *args)
+        sums = self.read_back(sums, wanted, params, frozen, prompts)
+        jax.block_until_ready(sums)
+        self.apply.lower(params, opt_state, sums, jax.random.key(0)).compile()
+
     def zeros(self, *args) -> Sums:
         """The sums before the first micro-batch, placed like the parameters."""
-        shapes, _ = jax.eval_shape(lambda wanted, *args: self._sums(*args), *args)
+        shapes, _ = jax.eval_shape(self._sums, *args)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (shapes.loss, shapes.metrics))
         gradients = jax.tree.map(
             lambda x, sharding: jnp.zeros(x.shape, x.dtype, device=sharding),
