@@ -126,7 +126,7 @@ def together(
         exchange(None)  # until the last is done, a failure is everybody's
     except BaseException as error:
         failing.acquire()  # and for good: no other's failure is reported here any more
-        _tell(f"process {index()}: {_first_line(error) or type(error).__name__}")
+        _tell(f"process {index()}: {_first_line(error)}")
         atexit.register(_leave)  # else JAX would wait for the others here
         raise
     done.set()
@@ -167,5 +167,5 @@ def _leave() -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-    return f"{name}{error}".partition("\n")[0]
+    kind = "" if isinstance(error, UserError) else type(error).__name__
+    return ": ".join(filter(None, (kind, str(error).partition("\n")[0])))
