@@ -87,13 +87,13 @@ def replay(tiny_model):
     return replay
 
 
-def assert_ends(rollout, limits_N):
+def assert_ends(rollout, limits_N, eos_ids=EOS):
     """At the first end token or at the limit, and nothing beyond."""
     for tokens, length, truncated, limit in zip(
         rollout.tokens, rollout.lengths, rollout.truncated, limits_N, strict=True
     ):
         assert 1 <= length <= limit
-        ends = np.isin(tokens[:length], EOS)
+        ends = np.isin(tokens[:length], eos_ids)
         assert not ends[:-1].any() and truncated == (not ends[-1])
         assert length == limit or not truncated
     beyond = np.arange(rollout.tokens.shape[1]) >= rollout.lengths[:, None]
@@ -156,84 +156,72 @@ def test_a_group_shares_its_prompt_and_nothing_else(make_programs, tiny_params):
     assert (greedy[0, 0] != greedy[1, 0]).any()
 
 
-class TestLongResponses:
-    """Lengths of all kinds, over several blocks of the timeline."""
+LIMITS = np.array([70, 3, 33, 64, 1, 32, 12, 70, 65, 31, 2, 50])
+RARE = (8,)  # an end token that is drawn seldom
 
-    LIMITS = np.array([70, 3, 33, 64, 1, 32, 12, 70, 65, 31, 2, 50])
 
-    @pytest.fixture(scope="class")
-    def params(self, tiny_params):
-        """Under which an end token is rare, so that the limits decide and some responses end sooner."""
-        rows = jnp.asarray(EOS)
-        return {**tiny_params, "embedding": tiny_params["embedding"].at[rows].multiply(0.3)}
+@pytest.fixture(scope="module")
+def long(make_programs, tiny_params):
+    """Responses of very different lengths, some of three blocks, all of them decoded side by side."""
+    sampler = Sampler(make_programs(LONG, RARE), slots=N)
+    return sampler(tiny_params, KEY, prompts(), G, PLAIN, limits_N=LIMITS)
 
-    @pytest.fixture(scope="class")
-    def whole(self, make_programs, params):
-        sampler = Sampler(make_programs(LONG), slots=N)
-        return sampler(params, KEY, prompts(), G, PLAIN, limits_N=self.LIMITS)
 
-    def test_are_those_of_a_whole_forward_pass(self, whole, replay, params):
-        tokens, logprobs = replay(params, KEY, prompts(), whole, PLAIN)
-        np.testing.assert_array_equal(whole.tokens, tokens)
-        np.testing.assert_allclose(whole.logprobs, logprobs, atol=1e-5)
-        assert_ends(whole, self.LIMITS)
-        assert whole.lengths.max() > 64 and not whole.truncated.all()
+def test_long_responses_are_those_of_a_whole_forward_pass(long, replay, tiny_params):
+    tokens, logprobs = replay(tiny_params, KEY, prompts(), long, PLAIN)
+    np.testing.assert_array_equal(long.tokens, tokens)
+    np.testing.assert_allclose(long.logprobs, logprobs, atol=1e-5)
+    assert_ends(long, LIMITS, RARE)
+    assert long.lengths.max() > 64 and 0 < long.truncated.sum() < N
 
-    @pytest.mark.parametrize(("slots", "steps"), [(3, 16), (3, 4), (5, 16), (7, 64), (40, 1)])
-    def test_do_not_depend_on_slots_nor_on_when_the_host_looks(
-        self, make_programs, whole, params, slots, steps
-    ):
-        sampler = Sampler(make_programs(LONG, steps_per_sync=steps), slots)
-        found = sampler(params, KEY, prompts(), G, PLAIN, limits_N=self.LIMITS)
-        assert_same(found, whole)
 
-    @pytest.mark.parametrize("slots", [3, 12])
-    def test_outlive_the_first_blocks_of_the_timeline(self, make_programs, whole, params, slots):
-        """In few slots all of this takes longer than the longest response, which alone fits in memory."""
-        programs = make_programs(LONG)
-        session = Session(
-            programs, params, KEY, prompts(), self.LIMITS, PLAIN, slots=slots, first=0
-        )
-        held, parts = [], []
-        for part in session.run():
-            held.append(len(session.blocks))
-            parts.append(part)
-        assert_same(in_order(parts), whole)
-        forgotten = -session.seating.begin_N.min() // programs.block
-        assert forgotten >= (3 if slots == 3 else 0)
-        assert max(held) <= -(-LONG // programs.block)
+@pytest.mark.parametrize(("slots", "steps"), [(7, 5), (40, 1)])
+def test_a_response_does_not_depend_on_slots_nor_on_when_the_host_looks(
+    make_programs, long, tiny_params, slots, steps
+):
+    sampler = Sampler(make_programs(LONG, RARE, steps_per_sync=steps), slots)
+    found = sampler(tiny_params, KEY, prompts(), G, PLAIN, limits_N=LIMITS)
+    assert_same(found, long)
 
-    def test_draw_by_their_number_and_not_by_their_place(self, make_programs, whole, params):
-        """The last two questions alone, as an evaluation that is taken up again asks them."""
-        sampler, last = Sampler(make_programs(LONG), slots=N), slice(2 * G, None)
-        tail = jax.tree.map(lambda x: x[2:], prompts())
-        found = sampler(
-            params, KEY, tail, G, PLAIN, limits_N=self.LIMITS[last], first=2 * G
-        )
-        assert_same(found, jax.tree.map(lambda x: x[last], whole))
-        other = sampler(params, KEY, tail, G, PLAIN, limits_N=self.LIMITS[last])
-        assert (other.tokens != found.tokens).any()
 
-    def test_draw_by_their_key(self, make_programs, whole, params):
-        sampler = Sampler(make_programs(LONG), slots=N)
-        other = sampler(
-            params, jax.random.key(5), prompts(), G, PLAIN, limits_N=self.LIMITS
-        )
-        both = np.minimum(other.lengths, whole.lengths)
-        differ = [
-            (a[:k] != b[:k]).any() for a, b, k in zip(other.tokens, whole.tokens, both, strict=True)
-        ]
-        assert np.mean(differ) > 0.7
+def test_nor_on_blocks_of_the_timeline_that_were_forgotten(make_programs, long, tiny_params):
+    """In few slots all of this takes longer than the longest response, and no more memory than that."""
+    programs = make_programs(LONG, RARE)
+    session = Session(programs, tiny_params, KEY, prompts(), LIMITS, PLAIN, slots=4, first=0)
+    held, parts = [], []
+    for part in session.run():
+        held.append(len(session.blocks))
+        parts.append(part)
+    assert_same(in_order(parts), long)
+    forgotten = -session.seating.begin_N.min() // programs.block
+    assert forgotten >= 2 and max(held) <= -(-LONG // programs.block)
 
-    def test_a_second_call_compiles_nothing(self, make_programs, whole, params, compiled):
-        """Another key, other lengths within their buckets: every shape is known."""
-        sampler = Sampler(make_programs(LONG), slots=N)
-        other = Prompts(prompts(16).tokens, np.array([2, 4, 5, 1], np.int32))
-        sampler(params, jax.random.key(8), prompts(16), G, PLAIN, limits_N=self.LIMITS)
-        with compiled() as programs:
-            found = sampler(params, jax.random.key(9), other, G, PLAIN, limits_N=self.LIMITS)
-        assert not programs
-        assert (found.lengths <= self.LIMITS).all()
+
+def test_nor_on_the_questions_beside_its_own(make_programs, long, tiny_params):
+    """The last two alone, numbered as they were: so an evaluation is taken up where it was cut off."""
+    sampler = Sampler(make_programs(LONG, RARE), slots=6)
+    last, tail = slice(2 * G, None), jax.tree.map(lambda x: x[2:], prompts())
+    settings = {"limits_N": LIMITS[last]}
+    found = sampler(tiny_params, KEY, tail, G, PLAIN, first=2 * G, **settings)
+    assert_same(found, jax.tree.map(lambda x: x[last], long))
+    other = sampler(tiny_params, KEY, tail, G, PLAIN, **settings)
+    assert (other.tokens[:, :2] != found.tokens[:, :2]).any()
+
+
+def test_another_key_draws_other_tokens_and_compiles_nothing(make_programs, tiny_params, compiled):
+    """Nor do other prompts, of other lengths in the same bucket."""
+    sampler = Sampler(make_programs(SHORT, (-1,), steps_per_sync=3), slots=N)
+    limits, other = (
+        np.resize([9, 4, 1, 7], N),
+        Prompts(prompts().tokens, np.array([2, 4, 5, 1], np.int32)),
+    )
+    first = sampler(tiny_params, KEY, prompts(), G, PLAIN, limits_N=limits)
+    with compiled() as programs:
+        second = sampler(tiny_params, jax.random.key(9), prompts(), G, PLAIN, limits_N=limits)
+        sampler(tiny_params, jax.random.key(9), other, G, PLAIN, limits_N=limits)
+    assert not programs
+    np.testing.assert_array_equal(first.lengths, second.lengths)
+    assert (first.tokens[:, 0] != second.tokens[:, 0]).mean() > 0.7
 
 
 def test_one_response_to_one_question(make_programs, replay, tiny_params):
@@ -244,9 +232,7 @@ def test_one_response_to_one_question(make_programs, replay, tiny_params):
         np.testing.assert_array_equal(rollout.tokens, tokens)
 
 
-def test_questions_come_once_each_while_the_devices_go_on(
-    make_programs, tiny_params, monkeypatch
-):
+def test_questions_come_once_each_while_the_devices_go_on(make_programs, tiny_params, monkeypatch):
     """So that verdicts are found while the devices sample."""
     programs, events = make_programs(SHORT, eos_ids=(-1,), steps_per_sync=3), []
     decode = programs.decode
@@ -261,7 +247,8 @@ def test_questions_come_once_each_while_the_devices_go_on(
         tiny_params, KEY, prompts(), G, PLAIN, limits_N=limits
     ):
         events += questions
-        np.testing.assert_array_equal(rollout.lengths, np.repeat([3, 6, 3, 6], G).reshape(Q, G)[questions].ravel())
+        wanted = limits.reshape(Q, G)[questions].reshape(-1)
+        np.testing.assert_array_equal(rollout.lengths, wanted)
     # Questions 0 and 2 follow each other in the same slots, and 1 and 3.
     assert events == ["decode", "decode", 0, "decode", 1, 2, "decode", 3]
 
