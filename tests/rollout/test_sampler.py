@@ -1,67 +1,256 @@
-"""The sampler on a mesh: placement, one compile a shape, and the text of what was drawn."""
+"""The sampler against whole forward passes, and all that a response must not depend on.
+
+What a whole forward pass over a finished row says of token t is what one over its first t tokens said: so
+one pass replays the sampler without cache, slots or loop.
+"""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from riskpo_jax.data.tokenizers import byte_tokenizer
-from riskpo_jax.rollout.sampler import Sampler, decode_responses, join_turns, sample_in_turns
-from riskpo_jax.rollout.sampling import SamplingParams
-from riskpo_jax.sharding import batch_sharding, make_mesh
+from riskpo_jax.models.attention import masked
+from riskpo_jax.rollout.programs import Programs
+from riskpo_jax.rollout.sampler import Sampler, decode_responses
+from riskpo_jax.rollout.sampling import SamplingParams, sample_token
+from riskpo_jax.rollout.session import Session, in_order
+from riskpo_jax.sharding import make_mesh
 from riskpo_jax.types import Prompts
 
+LENGTHS = (5, 1, 3, 4)
+Q, G, P = len(LENGTHS), 3, 5
+N = Q * G
+SHORT, LONG = 9, 70  # 70 tokens take three blocks of the timeline
+EOS = (3, 11)
+PLAIN, GREEDY = SamplingParams(), SamplingParams(temperature=0.0)
+KEY = jax.random.key(4)
 
-def test_compiles_once_a_shape_and_setting(tiny_model, tiny_params):
-    mesh = make_mesh()
-    sampler = Sampler(tiny_model, mesh, max_response_length=3, eos_ids=(3,))
-    prompts = sampler.place(Prompts(np.ones((2, 4), np.int32), np.array([4, 2], np.int32)))
-    assert prompts.tokens.sharding == batch_sharding(mesh)
-    first, second = (
-        sampler(tiny_params, jax.random.key(seed), prompts, 2, SamplingParams()) for seed in (0, 1)
+
+def prompts(width=P, padding=7):
+    """The same questions in `width` slots; the padding holds an arbitrary token."""
+    rng = np.random.default_rng(0)
+    tokens = np.full((Q, width), padding, np.int32)
+    for row, length in zip(tokens, LENGTHS, strict=True):
+        row[:length] = rng.integers(0, 23, length)
+    return Prompts(tokens, np.array(LENGTHS, np.int32))
+
+
+@pytest.fixture(scope="module")
+def make_programs(tiny_model):
+    """Programs of the tiny model; two with the same settings are one, compiled once."""
+    made = {}
+
+    def make_programs(longest, eos_ids=EOS, model=tiny_model, **settings):
+        name = longest, eos_ids, model, tuple(settings.items())
+        if name not in made:
+            made[name] = Programs(model, make_mesh(), longest=longest, eos_ids=eos_ids, **settings)
+        return made[name]
+
+    return make_programs
+
+
+@pytest.fixture(scope="module")
+def replay(tiny_model):
+    """(params, key, prompts, rollout, sampling, first) -> tokens and log-probabilities, [N, R].
+
+    Slots beyond a response's length hold 0.
+    """
+
+    @jax.jit
+    def logits_of(params, tokens_NxT):
+        N, T = tokens_NxT.shape
+        positions = jnp.broadcast_to(jnp.arange(T), (N, T))
+        mask = jnp.broadcast_to(jnp.tril(jnp.ones((T, T), bool)), (N, T, T))
+        hidden, _ = tiny_model.apply({"params": params}, tokens_NxT, positions, masked(mask))
+        return tiny_model.apply({"params": params}, hidden, method="unembed")
+
+    def replay(params, key, prompts, rollout, sampling, first=0):
+        N, R = rollout.tokens.shape
+        starts = np.repeat(prompts.lengths, N // len(prompts.lengths))
+        rows = np.zeros((N, P + R), np.int32)
+        for n, (start, length) in enumerate(zip(starts, rollout.lengths, strict=True)):
+            prompt = prompts.tokens[n * len(prompts.lengths) // N, :start]
+            rows[n, : start + length] = [*prompt, *rollout.tokens[n, :length]]
+        n, t = np.nonzero(np.arange(R) < rollout.lengths[:, None])
+        logits = logits_of(params, rows)[n, starts[n] + t - 1]
+        of_responses = jax.vmap(jax.random.fold_in, (None, 0))(key, first + n)
+        keys = jax.vmap(jax.random.fold_in)(of_responses, t)
+        drawn, _ = sample_token(keys, logits, sampling)
+        tempered = np.float64(logits) / (sampling.temperature or 1.0)
+        tokens, logprobs = np.zeros((N, R), np.int32), np.zeros((N, R))
+        tokens[n, t] = drawn
+        chosen = tempered[np.arange(len(n)), rollout.tokens[n, t]]
+        logprobs[n, t] = chosen - np.log(np.exp(tempered).sum(axis=1))
+        return tokens, logprobs
+
+    return replay
+
+
+def assert_ends(rollout, limits_N, eos_ids=EOS):
+    """At the first end token or at the limit, and nothing beyond."""
+    for tokens, length, truncated, limit in zip(
+        rollout.tokens, rollout.lengths, rollout.truncated, limits_N, strict=True
+    ):
+        assert 1 <= length <= limit
+        ends = np.isin(tokens[:length], eos_ids)
+        assert not ends[:-1].any() and truncated == (not ends[-1])
+        assert length == limit or not truncated
+    beyond = np.arange(rollout.tokens.shape[1]) >= rollout.lengths[:, None]
+    assert not rollout.tokens[beyond].any() and not rollout.logprobs[beyond].any()
+
+
+def assert_same(found, expected):
+    np.testing.assert_array_equal(found.tokens, expected.tokens)
+    np.testing.assert_array_equal(found.lengths, expected.lengths)
+    np.testing.assert_array_equal(found.truncated, expected.truncated)
+    np.testing.assert_allclose(found.logprobs, expected.logprobs, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("group_size", "sampling"),
+    [
+        (G, PLAIN),
+        (1, SamplingParams(temperature=1.7, top_k=9, top_p=0.95)),
+        (G, GREEDY),
+    ],
+)
+def test_equals_a_whole_forward_pass_for_every_token(
+    make_programs, replay, tiny_params, group_size, sampling
+):
+    sampler = Sampler(make_programs(SHORT), slots=Q * group_size)
+    rollout = sampler(tiny_params, KEY, prompts(), group_size, sampling)
+    tokens, logprobs = replay(tiny_params, KEY, prompts(), rollout, sampling)
+    assert rollout.tokens.shape == (Q * group_size, SHORT)
+    np.testing.assert_array_equal(rollout.tokens, tokens)
+    np.testing.assert_allclose(rollout.logprobs, logprobs, atol=1e-5)
+    assert_ends(rollout, np.full(Q * group_size, SHORT))
+
+
+def test_rows_end_at_either_end_token_or_at_the_limit(make_programs, tiny_params):
+    sampler = Sampler(make_programs(SHORT), slots=N)
+    rollout = sampler(tiny_params, KEY, prompts(), G, PLAIN)
+    last = rollout.tokens[np.arange(N), rollout.lengths - 1]
+    assert set(last[~rollout.truncated].tolist()) == set(EOS)
+    assert rollout.truncated.any() and not rollout.truncated.all()
+
+
+def test_what_pads_the_prompts_changes_nothing(make_programs, tiny_params):
+    sampler = Sampler(make_programs(SHORT), slots=N)
+    narrow = sampler(tiny_params, KEY, prompts(), G, PLAIN)
+    assert_same(sampler(tiny_params, KEY, prompts(width=40, padding=2), G, PLAIN), narrow)
+
+
+def test_a_group_shares_its_prompt_and_nothing_else(make_programs, tiny_params):
+    sampler, group = Sampler(make_programs(SHORT), slots=128), 32
+    rollout = sampler(tiny_params, KEY, prompts(), group, PLAIN)
+    first = rollout.tokens[:, 0].reshape(Q, group)
+    logprobs = rollout.logprobs[:, 0].reshape(Q, group)
+    for q in range(Q):
+        drawn = np.unique(first[q])
+        assert len(drawn) > 5
+        for token in drawn:  # has one probability in its group
+            assert np.ptp(logprobs[q][first[q] == token]) < 1e-6
+    greedy = sampler(tiny_params, KEY, prompts(), group, GREEDY).tokens.reshape(Q, group, -1)
+    np.testing.assert_array_equal(greedy, np.broadcast_to(greedy[:, :1], greedy.shape))
+    assert (greedy[0, 0] != greedy[1, 0]).any()
+
+
+LIMITS = np.array([70, 3, 33, 64, 1, 32, 12, 70, 65, 31, 2, 50])
+RARE = (8,)  # an end token that is drawn seldom
+
+
+@pytest.fixture(scope="module")
+def long(make_programs, tiny_params):
+    """Responses of very different lengths, some of three blocks, all of them decoded side by side."""
+    sampler = Sampler(make_programs(LONG, RARE), slots=N)
+    return sampler(tiny_params, KEY, prompts(), G, PLAIN, limits_N=LIMITS)
+
+
+def test_long_responses_are_those_of_a_whole_forward_pass(long, replay, tiny_params):
+    tokens, logprobs = replay(tiny_params, KEY, prompts(), long, PLAIN)
+    np.testing.assert_array_equal(long.tokens, tokens)
+    np.testing.assert_allclose(long.logprobs, logprobs, atol=1e-5)
+    assert_ends(long, LIMITS, RARE)
+    assert long.lengths.max() > 64 and 0 < long.truncated.sum() < N
+
+
+@pytest.mark.parametrize(("slots", "steps"), [(7, 5), (40, 1)])
+def test_a_response_does_not_depend_on_slots_nor_on_when_the_host_looks(
+    make_programs, long, tiny_params, slots, steps
+):
+    sampler = Sampler(make_programs(LONG, RARE, steps_per_sync=steps), slots)
+    found = sampler(tiny_params, KEY, prompts(), G, PLAIN, limits_N=LIMITS)
+    assert_same(found, long)
+
+
+def test_nor_on_blocks_of_the_timeline_that_were_forgotten(make_programs, long, tiny_params):
+    """In few slots all of this takes longer than the longest response, and no more memory than that."""
+    programs = make_programs(LONG, RARE)
+    session = Session(programs, tiny_params, KEY, prompts(), LIMITS, PLAIN, slots=4, first=0)
+    held, parts = [], []
+    for part in session.run():
+        held.append(len(session.blocks))
+        parts.append(part)
+    assert_same(in_order(parts), long)
+    forgotten = -session.seating.begin_N.min() // programs.block
+    assert forgotten >= 2 and max(held) <= -(-LONG // programs.block)
+
+
+def test_nor_on_the_questions_beside_its_own(make_programs, long, tiny_params):
+    """The last two alone, numbered as they were: so an evaluation is taken up where it was cut off."""
+    sampler = Sampler(make_programs(LONG, RARE), slots=6)
+    last, tail = slice(2 * G, None), jax.tree.map(lambda x: x[2:], prompts())
+    settings = {"limits_N": LIMITS[last]}
+    found = sampler(tiny_params, KEY, tail, G, PLAIN, first=2 * G, **settings)
+    assert_same(found, jax.tree.map(lambda x: x[last], long))
+    other = sampler(tiny_params, KEY, tail, G, PLAIN, **settings)
+    assert (other.tokens[:, :2] != found.tokens[:, :2]).any()
+
+
+def test_another_key_draws_other_tokens_and_compiles_nothing(make_programs, tiny_params, compiled):
+    """Nor do other prompts, of other lengths in the same bucket."""
+    sampler = Sampler(make_programs(SHORT, (-1,), steps_per_sync=3), slots=N)
+    limits, other = (
+        np.resize([9, 4, 1, 7], N),
+        Prompts(prompts().tokens, np.array([2, 4, 5, 1], np.int32)),
     )
-    assert sampler._generate._cache_size() == 1
-    assert first.tokens.shape == (4, 3)
-    assert (first.tokens != second.tokens).any()
+    first = sampler(tiny_params, KEY, prompts(), G, PLAIN, limits_N=limits)
+    with compiled() as programs:
+        second = sampler(tiny_params, jax.random.key(9), prompts(), G, PLAIN, limits_N=limits)
+        sampler(tiny_params, jax.random.key(9), other, G, PLAIN, limits_N=limits)
+    assert not programs
+    np.testing.assert_array_equal(first.lengths, second.lengths)
+    assert (first.tokens[:, 0] != second.tokens[:, 0]).mean() > 0.7
 
 
-def test_in_turns_the_rollout_is_that_of_all_at_once(tiny_model, tiny_params):
-    sampler = Sampler(tiny_model, make_mesh(), max_response_length=5, eos_ids=(3,))
-    tokens = np.random.default_rng(0).integers(0, 23, (6, 4)).astype(np.int32)
-    prompts = sampler.place(Prompts(tokens, np.array([4, 2, 1, 3, 4, 4], np.int32)))
-    key = jax.random.key(0)
-
-    def sample(at_once, temperature):
-        sampling = SamplingParams(temperature)
-        turns = list(sample_in_turns(sampler, tiny_params, key, prompts, 2, sampling, at_once))
-        assert [rows.start for rows, _ in turns] == list(range(0, 6, at_once or 6))
-        return join_turns(sampler, [rollout for _, rollout in turns])
-
-    whole, greedy = sample(0, 0.0), sample(2, 0.0)
-    for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(greedy), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5)
-        assert one.sharding == other.sharding
-    drawn = sample(3, 1.0)
-    assert (drawn.tokens[:6] != drawn.tokens[6:]).any()  # each turn has a key of its own
-    last = Prompts(prompts.tokens[3:], prompts.lengths[3:])
-    alone = sampler(tiny_params, jax.random.fold_in(key, 3), last, 2, SamplingParams())
-    np.testing.assert_array_equal(drawn.tokens[6:], alone.tokens)
+def test_one_response_to_one_question(make_programs, replay, tiny_params):
+    one = jax.tree.map(lambda x: x[2:3], prompts())
+    for slots in (1, 8):
+        rollout = Sampler(make_programs(SHORT), slots)(tiny_params, KEY, one, 1, PLAIN)
+        tokens, _ = replay(tiny_params, KEY, one, rollout, PLAIN)
+        np.testing.assert_array_equal(rollout.tokens, tokens)
 
 
-def test_the_next_turn_is_under_way_while_the_caller_has_one():
-    """So that verdicts are found while the devices sample; but never are two turns unfinished."""
-    events = []
+def test_questions_come_once_each_while_the_devices_go_on(make_programs, tiny_params, monkeypatch):
+    """So that verdicts are found while the devices sample."""
+    programs, events = make_programs(SHORT, eos_ids=(-1,), steps_per_sync=3), []
+    decode = programs.decode
 
-    class Recorder:
-        place = staticmethod(lambda rows: rows)
+    def recorded(*args, **settings):
+        events.append("decode")
+        return decode(*args, **settings)
 
-        def __call__(self, params, key, prompts, group_size, sampling):
-            events.append("sample")
-            return prompts
-
-    prompts = Prompts(np.zeros((3, 2), np.int32), np.ones(3, np.int32))
-    turns = sample_in_turns(Recorder(), None, jax.random.key(0), prompts, 2, SamplingParams(), 1)
-    for rows, _ in turns:
-        events.append(rows.start)
-    assert events == ["sample", "sample", 0, "sample", 1, 2]
+    monkeypatch.setattr(programs, "decode", recorded)
+    sampler, limits = Sampler(programs, slots=2 * G), np.repeat([3, 6, 3, 6], G)
+    for questions, rollout in sampler.stream(
+        tiny_params, KEY, prompts(), G, PLAIN, limits_N=limits
+    ):
+        events += questions
+        wanted = limits.reshape(Q, G)[questions].reshape(-1)
+        np.testing.assert_array_equal(rollout.lengths, wanted)
+    # Questions 0 and 2 follow each other in the same slots, and 1 and 3.
+    assert events == ["decode", "decode", 0, "decode", 1, 2, "decode", 3]
 
 
 def test_text_ends_at_the_length_and_leaves_special_tokens_out():
