@@ -68,8 +68,9 @@ def draw(key_N: jax.Array, weights_NxV: jax.Array) -> jax.Array:
 
 def _first_beyond(uniform_N: jax.Array, weights_NxK: jax.Array) -> jax.Array:
     """The first entry whose cumulative weight exceeds `uniform` times the total; never one of weight 0."""
-    mass_NxK = jnp.cumsum(weights_NxK, axis=-1)
-    return jnp.sum(mass_NxK <= (uniform_N * mass_NxK[:, -1])[:, None], axis=-1)
+    # A parallel sum may waver in its last bit where the weights are 0: such entries are left out.
+    mass_NxK = jnp.where(weights_NxK > 0, jnp.cumsum(weights_NxK, axis=-1), 0)
+    return jnp.argmax(mass_NxK > (uniform_N * mass_NxK.max(axis=-1))[:, None], axis=-1)
 
 
 def keep_top_k(logits_NxV: jax.Array, k: int) -> jax.Array:

@@ -1,5 +1,7 @@
 """One token a row: which may be drawn, how often, and the log-probability that is reported."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -160,16 +162,21 @@ def test_no_token_is_off_by_more_than_the_grid(vocabulary, seed):
 
 def test_no_uniform_draws_a_token_of_weight_zero(draw_at):
     """Not even where float32 sums of the same weights, added up in another order, differ."""
-    rng, width = np.random.default_rng(0), 64
+    rng, width, vocabulary = np.random.default_rng(0), 512, 70_000
     lowest, highest = 0.0, 1 - 2.0**-23
-    for _ in range(20):
-        weights = np.float32(rng.random(width**2) * (rng.random(width**2) < 0.5))
-        inside = weights[:width]
-        mass = np.asarray(jnp.cumsum(inside))
-        at_a_step = mass / mass[-1]
-        edges = np.clip([lowest, highest, *at_a_step, *np.nextafter(at_a_step, 0)], lowest, highest)
+    add_up = jax.jit(partial(jnp.cumsum, axis=-1))
+    wavered = 0
+    for _ in range(5):
+        weights = np.zeros(vocabulary, np.float32)
+        weights[:width] = rng.random(width) * (rng.random(width) < 0.5)
+        mass = np.asarray(add_up(weights[None, :width]))[0]
+        wavers = np.flatnonzero((np.diff(mass) != 0) & (weights[1:width] == 0))
+        wavered += len(wavers)
+        steps = mass[np.union1d(wavers, wavers + 1)] / mass[-1]
+        edges = np.array([lowest, *np.clip(steps, lowest, highest), highest])
         tokens = draw_at(np.stack([np.zeros(len(edges)), edges], axis=1), weights)
         assert (tokens < width).all() and (weights[tokens] > 0).all()
+    assert wavered  # there was something to go wrong
 
 
 def test_small_probabilities_are_drawn_to_the_resolution_of_the_uniforms(draw_at):
