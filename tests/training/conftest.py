@@ -4,6 +4,7 @@ import functools
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from riskpo_jax.algorithms import quantiles
 from riskpo_jax.config import from_flat
 from riskpo_jax.config_rules import resolve
+from riskpo_jax.models.attention import masked
+from riskpo_jax.rollout.programs import Programs
 from riskpo_jax.rollout.sampler import Sampler
 from riskpo_jax.rollout.sampling import SamplingParams
 from riskpo_jax.sharding import make_mesh
@@ -54,7 +57,7 @@ def prompts():
 
 @pytest.fixture(scope="session")
 def tiny_sampler(tiny_model):
-    return Sampler(tiny_model, make_mesh(), max_response_length=8, eos_ids=(3, 11))
+    return Sampler(Programs(tiny_model, make_mesh(), longest=8, eos_ids=(3, 11)), slots=16)
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +66,20 @@ def experience(tiny_sampler, tiny_params, prompts):
     rollout = tiny_sampler(tiny_params, jax.random.key(4), prompts, 4, SamplingParams())
     rewards = np.random.default_rng(1).integers(0, 2, (4, 4)).astype(np.float32)
     return SimpleNamespace(prompts=prompts, rollout=rollout, rewards=rewards)
+
+
+@pytest.fixture(scope="session")
+def whole_logits():
+    """(model, params, tokens[N, T]) -> logits [N, T, V] of rows from slot 0: no cache, no shared prompt."""
+
+    def whole_logits(model, params, tokens_NxT):
+        N, T = tokens_NxT.shape
+        positions = jnp.broadcast_to(jnp.arange(T), (N, T))
+        mask = jnp.broadcast_to(jnp.tril(jnp.ones((T, T), bool)), (N, T, T))
+        hidden, _ = model.apply({"params": params}, tokens_NxT, positions, masked(mask))
+        return model.apply({"params": params}, hidden, method="unembed")
+
+    return whole_logits
 
 
 @pytest.fixture(scope="session")
@@ -91,12 +108,15 @@ def make_tiny_state():
 
 @pytest.fixture(scope="session")
 def jitted_step(tiny_model):
-    """The train step of a configuration with nothing frozen, compiled once in the session."""
+    """The train step of a configuration with nothing frozen, compiled once in the session.
+
+    The state that it is given stays.
+    """
 
     @functools.cache
     def jitted_step(config, optimizer):
-        step = jax.jit(make_train_step(config, tiny_model, optimizer))
-        return lambda state, *batch: step(state, {}, *batch)
+        step = make_train_step(config, tiny_model, optimizer, make_mesh())
+        return lambda state, *batch: step(jax.tree.map(jnp.copy, state), {}, *batch)
 
     return jitted_step
 

@@ -1,7 +1,5 @@
 """The update against a loss written out token by token, and what must not change it."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +9,7 @@ import pytest
 from riskpo_jax.training.advantages import make_advantage_fn
 from riskpo_jax.training.optimizer import adamw
 from riskpo_jax.training.state import Purpose, purpose_key
-from riskpo_jax.training.train_step import shuffled_minibatches, to_train_batch
+from riskpo_jax.training.train_step import dealt_questions
 
 N, P, R, G = 16, 5, 8, 4
 ADAM = adamw(
@@ -21,7 +19,7 @@ ADAM = adamw(
 
 @pytest.fixture(scope="module")
 def tokens(experience):
-    """What the model scores, flat over the real response tokens: no left padding, no masks.
+    """What the model scores, flat over the real response tokens: whole rows, no masks.
 
     inputs: int[N, P + R], prompt and response from slot 0. row, slot: the logits that predict a
     token. target, behaviour: the token and the sampler's log-probability. length: its response's.
@@ -30,7 +28,7 @@ def tokens(experience):
     columns = []
     rollout = jax.tree.map(np.asarray, experience.rollout)
     for n in range(N):
-        prompt = experience.prompts.tokens[n // G, P - experience.prompts.lengths[n // G] :]
+        prompt = experience.prompts.tokens[n // G, : experience.prompts.lengths[n // G]]
         length = rollout.lengths[n]
         response = rollout.tokens[n, :length]
         inputs[n, : len(prompt) + length] = [*prompt, *response]
@@ -46,19 +44,17 @@ def tokens(experience):
 
 
 @pytest.fixture(scope="module")
-def oracle(tiny_model, tokens):
+def oracle(tiny_model, tokens, whole_logits):
     """(config, advantages[N], params, reference) -> loss and token values, from the definitions."""
 
     @jax.jit
     def score(params, temperature):
         """Log-probabilities [tokens, V] under the model."""
-        positions = jnp.broadcast_to(jnp.arange(P + R), (N, P + R))
-        mask = jnp.broadcast_to(jnp.tril(jnp.ones((P + R, P + R), bool)), (N, P + R, P + R))
-        hidden, _ = tiny_model.apply({"params": params}, tokens["inputs"], positions, mask)
-        logits = tiny_model.apply({"params": params}, hidden, method="unembed")
+        logits = whole_logits(tiny_model, params, tokens["inputs"])
         return jax.nn.log_softmax(logits[tokens["row"], tokens["slot"]] / temperature)
 
-    def loss(params, config, advantages, reference=None):
+    def loss(params, config, advantages, reference=None, behaviour=tokens["behaviour"]):
+        """behaviour: of the sampler; None for the policy's own."""
         a = config.algorithm
         M = len(tokens["row"])
         weights = {
@@ -69,7 +65,8 @@ def oracle(tiny_model, tokens):
         advantage = advantages[tokens["row"]]
         log_pi = score(params, config.rollout.temperature)
         chosen = log_pi[jnp.arange(M), tokens["target"]]
-        ratio = jnp.exp(chosen - tokens["behaviour"])
+        behaviour = jax.lax.stop_gradient(chosen) if behaviour is None else behaviour
+        ratio = jnp.exp(chosen - behaviour)
         bounded = jnp.clip(ratio, 1 - a.clip_low, 1 + a.clip_high)
         entropy = -(jnp.exp(log_pi) * log_pi).sum(axis=1)
         value = -jnp.minimum(ratio * advantage, bounded * advantage)
@@ -102,11 +99,11 @@ def minus(a, b):
 REGULARISED = {"algorithm__kl_coef": 0.3, "algorithm__entropy_coef": 0.1}
 OBJECTIVES = [
     {},
-    {"algorithm__preset": "grpo", "train__micro_batch_size": 4},
+    {"algorithm__preset": "grpo", "train__tokens_per_micro_batch": 32},
     {
         "algorithm__preset": "dr_grpo",
         "algorithm__clip_high": 0.1,
-        "train__micro_batch_size": 8,
+        "train__tokens_per_micro_batch": 20,
         **REGULARISED,
     },
 ]
@@ -182,11 +179,11 @@ def test_micro_batches_change_nothing(
         return minus(params, after.params), metrics
 
     whole, metrics = run()
-    parts, parts_metrics = run(train__micro_batch_size=4)
+    parts, parts_metrics = run(train__tokens_per_micro_batch=12)  # one response, two prompts
     assert_trees_close(parts, whole, 2e-6)
     assert metrics.keys() == parts_metrics.keys()
     for name, value in metrics.items():
-        assert float(parts_metrics[name]) == pytest.approx(float(value), abs=1e-5)
+        assert parts_metrics[name] == pytest.approx(value, abs=1e-5)
 
 
 def test_the_order_of_questions_and_responses_does_not_matter(
@@ -213,20 +210,60 @@ def test_the_order_of_questions_and_responses_does_not_matter(
     assert_trees_close(shuffled, plain, 2e-6)
 
 
-def test_each_epoch_deals_every_sequence_once(experience):
-    numbers = jnp.arange(N, dtype=jnp.float32).reshape(-1, G)
-    batch = to_train_batch(experience.prompts, experience.rollout, numbers)
-    dealt = shuffled_minibatches(jax.random.key(0), batch, minibatches=2, epochs=3)
-    assert dealt.advantages.shape == (6, 8)
-    epochs = np.asarray(dealt.advantages, int).reshape(3, N)
-    np.testing.assert_array_equal(np.sort(epochs, axis=1), [np.arange(N)] * 3)
-    assert len({tuple(epoch) for epoch in epochs}) == 3
-    rows = epochs.reshape(6, 8)
-    for field in dataclasses.fields(batch):  # a sequence stays whole
-        expected = np.asarray(getattr(batch, field.name))[rows]
-        np.testing.assert_array_equal(getattr(dealt, field.name), expected)
-    one = shuffled_minibatches(jax.random.key(0), batch, minibatches=1, epochs=1)
-    assert sorted(np.ravel(one.advantages)) == list(range(N)) and one.advantages.shape == (1, N)
+def test_each_epoch_deals_every_question_once(make_config, make_tiny_state, descent, tiny_params):
+    config = make_config(train__minibatches=2, train__epochs=3)
+    state = make_tiny_state(config, tiny_params, descent)
+    dealt = np.stack(list(dealt_questions(config, state)))
+    assert dealt.shape == (6, 2)
+    epochs = dealt.reshape(3, 4)
+    np.testing.assert_array_equal(np.sort(epochs, axis=1), [np.arange(4)] * 3)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+    np.testing.assert_array_equal(dealt, np.stack(list(dealt_questions(config, state))))
+    later = np.stack(list(dealt_questions(config, state.replace(step=state.step + 1))))
+    assert (later != dealt).any()
+    (one,) = dealt_questions(make_config(), state)
+    np.testing.assert_array_equal(one, np.arange(4))
+
+
+def test_minibatches_are_updates_on_whole_questions(
+    make_config, make_tiny_state, jitted_step, oracle, assert_trees_close, tokens, tiny_params,
+    experience,
+):  # fmt: skip
+    """Two mini-batches of descent are the gradients of the loss over either's questions."""
+    rate = 0.05
+    config, optimizer = make_config(train__minibatches=2), optax.sgd(rate)
+    state = make_tiny_state(config, tiny_params, optimizer)
+    after, _ = jitted_step(config, optimizer)(
+        state, experience.prompts, experience.rollout, experience.rewards, None
+    )
+    advantages = advantages_of(config, state, experience.rewards)
+    params = tiny_params
+    for questions in dealt_questions(config, state):
+        inside = np.isin(np.arange(N) // G, questions)
+        # The oracle's mean is over all tokens, those of other questions with an advantage of 0.
+        step = rate / inside[tokens["row"]].mean()
+        _, gradient = oracle(params, config, jnp.where(inside, advantages, 0))
+        params = optax.apply_updates(params, optax.tree.scale(-step, gradient))
+    assert_trees_close(minus(tiny_params, after.params), minus(tiny_params, params))
+
+
+def test_old_logprobs_of_the_trainer_replace_the_samplers(
+    make_config, make_tiny_state, jitted_step, descent, oracle, perturb, assert_trees_close,
+    tiny_params, tokens, experience,
+):  # fmt: skip
+    """A policy that the sampler did not have: its own ratio is 1, and the mismatch is told."""
+    config = make_config(train__old_logprobs="trainer", train__tokens_per_micro_batch=20)
+    params = perturb(tiny_params)
+    state = make_tiny_state(config, params, descent)
+    batch = experience.prompts, experience.rollout, experience.rewards
+    after, metrics = jitted_step(config, descent)(state, *batch, None)
+    advantages = advantages_of(config, state, experience.rewards)
+    _, gradient = oracle(params, config, advantages, behaviour=None)
+    assert_trees_close(minus(params, after.params), gradient)
+    assert metrics["policy/clip_fraction"] == 0
+    _, of_sampler = jitted_step(make_config(), descent)(state, *batch, None)
+    expected = of_sampler["policy/mismatch_kl"]
+    assert metrics["policy/mismatch_kl"] == pytest.approx(expected, rel=1e-4) and expected > 1e-4
 
 
 class TestSixUpdates:
@@ -294,7 +331,8 @@ class TestSixUpdates:
 
     def test_are_skipped_one_by_one(self, state, run, experience):
         """One bad sequence spoils the one update of each epoch that it is in."""
-        logprobs = experience.rollout.logprobs.at[3, 0].set(jnp.nan)
+        logprobs = experience.rollout.logprobs.copy()
+        logprobs[3, 0] = np.nan
         after, metrics = run(rollout=experience.rollout.replace(logprobs=logprobs))
         assert float(metrics["grad/skipped"]) == 3
         assert self.updates_made(state, after) == 3
