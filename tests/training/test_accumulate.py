@@ -1,4 +1,4 @@
-"""Gradients of a mean do not depend on how the rows were cut, though prompts are read once for all of them."""
+"""Gradients of a mean do not depend on how the rows were cut, though they share prompts read once."""
 
 from functools import partial
 
@@ -31,7 +31,7 @@ def batch():
 def read():
     """Parameters -> the states of three prompts, which the responses add to their own values."""
     prompts = np.random.default_rng(1).standard_normal((3, 4)).astype(np.float32)
-    return lambda params: jnp.tanh(params["m"] * prompts) * params["w"]
+    return lambda params: jnp.tanh(params["m"] * prompts) * params["w"][None]
 
 
 def loss_and_metrics(aggregate, params, states, batch):
@@ -55,7 +55,7 @@ def in_parts(loss_fn, read, params, batches):
 
 
 def cut(batch, parts):
-    return [jax.tree.map(lambda x: x[part::parts], batch) for part in range(parts)]
+    return [{name: x[part::parts] for name, x in batch.items()} for part in range(parts)]
 
 
 @pytest.mark.parametrize("name", AGGREGATES)
@@ -65,7 +65,8 @@ def test_any_number_of_micro_batches_gives_the_gradient_of_the_whole(batch, read
     def mean_over_rows(params):
         """Written out over rows, in the words of the aggregation's definition; each reads its prompt."""
         rows = [
-            jnp.tanh((batch["values"][n, :length] + read(params)[QUESTIONS[n]]) @ params["w"]) ** 2
+            jnp.tanh((batch["values"][n, :length] + read(params)[QUESTIONS[n]][None]) @ params["w"])
+            ** 2
             for n, length in enumerate(LENGTHS)
         ]
         return {

@@ -1,18 +1,24 @@
 """Gradients computed in 16 bits: close to float32's, because nothing divides before the backward pass."""
 
 import functools
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from riskpo_jax.masked import Mean
-from riskpo_jax.training.accumulate import accumulate_gradients, split_rows
-from riskpo_jax.training.train_step import make_loss_fn, to_train_batch
+from riskpo_jax.sharding import make_mesh
+from riskpo_jax.training.micro_batches import Sequences
+from riskpo_jax.training.setup import make_update
+from riskpo_jax.training.train_step import make_token_loss
 
 PAPER_TOKENS = 5120 * 3072  # of a rollout batch of the hard-math recipe, at most
+KEEP = optax.GradientTransformation(  # makes the gradient its state
+    lambda params: jax.tree.map(jnp.zeros_like, params),
+    lambda gradients, state, params=None: (jax.tree.map(jnp.zeros_like, gradients), gradients),
+)
 
 
 @pytest.fixture(scope="module")
@@ -21,23 +27,24 @@ def gradient(make_config, tiny_model, tiny_params, experience):
 
     The loss is divided before the backward pass and its gradient multiplied afterwards.
     """
-    loss_fn = partial(make_loss_fn, make_config())
-    advantages = np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32)
-    batch = to_train_batch(experience.prompts, experience.rollout, advantages)
+    config = make_config(train__tokens_per_micro_batch=64)
+    advantages = np.random.default_rng(0).standard_normal(16).astype(np.float32)
+    sequences = Sequences(experience.prompts, experience.rollout, advantages)
+    token_loss = make_token_loss(config)
 
     @functools.cache
     def gradient(dtype, divisor=1):
-        of_policy = loss_fn(tiny_model.clone(dtype=jnp.dtype(dtype)))
-
-        def divided(params, rows):
-            loss, metrics = of_policy(params, rows, None)
+        def divided(*args):
+            loss, metrics = token_loss(*args)
             return Mean(loss.total / divisor, loss.count), metrics
 
-        found, _, _ = jax.jit(partial(accumulate_gradients, divided))(
-            tiny_params, split_rows(batch, 2)
+        model = tiny_model.clone(dtype=jnp.dtype(dtype))
+        update = make_update(config, model, KEEP, make_mesh(), divided, temperature=1.0)
+        params = jax.tree.map(jnp.copy, tiny_params)
+        _, found, _ = update(
+            params, KEEP.init(params), {}, None, sequences, range(4), jax.random.key(0)
         )
-        leaves = [divisor * np.ravel(np.float64(leaf)) for leaf in jax.tree.leaves(found)]
-        return np.concatenate(leaves)
+        return np.concatenate([divisor * np.ravel(np.float64(x)) for x in jax.tree.leaves(found)])
 
     return gradient
 

@@ -12,7 +12,7 @@ from riskpo_jax.training.post_train import Experience
 def experience():
     problems = [Problem(f"p{q}", f"text {q}", f"gold {q}", "set", level="easy") for q in range(2)]
     outcomes = [[verdict(True, "a"), NO_ANSWER], [Outcome(Kind.WRONG, 0.25), verdict(True)]]
-    return Experience(None, None, 7, problems, ["r0", "r1", "r2", "r3"], outcomes, {})
+    return Experience(None, None, problems, ["r0", "r1", "r2", "r3"], outcomes, {})
 
 
 def test_rewards_are_the_scores_question_by_question(experience):

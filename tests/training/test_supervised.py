@@ -6,7 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from riskpo_jax.training.supervised import SupervisedBatch, make_supervised_step
+from riskpo_jax.sharding import make_mesh
+from riskpo_jax.training.micro_batches import Sequences
+from riskpo_jax.training.supervised import make_supervised_step
+from riskpo_jax.types import Prompts, Rollout
 
 N, P, R = 8, 5, 6
 ADAM = optax.adam(0.02)
@@ -15,37 +18,40 @@ ADAM = optax.adam(0.02)
 @pytest.fixture(scope="module")
 def batch():
     rng = np.random.default_rng(0)
-    return SupervisedBatch(
-        rng.integers(0, 23, (N, P)).astype(np.int32),
-        np.array([5, 1, 2, 5, 3, 4, 1, 5], np.int32),
-        rng.integers(0, 23, (N, R)).astype(np.int32),
-        np.array([6, 1, 2, 6, 1, 1, 5, 3], np.int32),
+    prompts = Prompts(
+        rng.integers(0, 23, (N, P)).astype(np.int32), np.array([5, 1, 2, 5, 3, 4, 1, 5], np.int32)
+    )
+    tokens, lengths = rng.integers(0, 23, (N, R)), np.array([6, 1, 2, 6, 1, 1, 5, 3])
+    unused = np.zeros((N, R), np.float32)
+    return Sequences(
+        prompts, Rollout(tokens.astype(np.int32), lengths, unused, lengths < 0), unused[:, 0]
     )
 
 
 @pytest.fixture(scope="module")
-def step(tiny_model):
-    step = jax.jit(make_supervised_step(tiny_model, ADAM, micro_batches=4))
-    return lambda state, batch: step(state, {}, batch)
+def step(tiny_model, make_config):
+    config = make_config(
+        train__stage="supervised", train__batch_size=N, train__tokens_per_micro_batch=2 * R
+    )
+    step = make_supervised_step(config, tiny_model, ADAM, make_mesh())
+    return lambda state, batch: step(jax.tree.map(jnp.copy, state), {}, batch)
 
 
 def test_gradient_is_that_of_the_mean_negative_log_likelihood(
-    tiny_model, tiny_params, batch, step, make_config, make_tiny_state, assert_trees_close
-):
+    tiny_model, tiny_params, batch, step, make_config, make_tiny_state, assert_trees_close,
+    whole_logits,
+):  # fmt: skip
     inputs = np.zeros((N, P + R), np.int32)
     wanted = []  # (row, slot whose logits predict it, token)
-    for n, (p, r) in enumerate(zip(batch.prompt_lengths, batch.response_lengths, strict=True)):
-        prompt, response = batch.prompt_tokens[n, P - p :], batch.response_tokens[n, :r]
+    prompts, solutions = batch.prompts, batch.responses
+    for n, (p, r) in enumerate(zip(prompts.lengths, solutions.lengths, strict=True)):
+        prompt, response = prompts.tokens[n, :p], solutions.tokens[n, :r]
         inputs[n, : p + r] = [*prompt, *response]
         wanted += [(n, p - 1 + t, token) for t, token in enumerate(response)]
     row, slot, token = map(np.array, zip(*wanted, strict=True))
 
     def nll(params):
-        T = P + R
-        positions = jnp.broadcast_to(jnp.arange(T), (N, T))
-        mask = jnp.broadcast_to(jnp.tril(jnp.ones((T, T), bool)), (N, T, T))
-        hidden, _ = tiny_model.apply({"params": params}, inputs, positions, mask)
-        logits = tiny_model.apply({"params": params}, hidden, method="unembed")
+        logits = whole_logits(tiny_model, params, inputs)
         return -jax.nn.log_softmax(logits)[row, slot, token].mean()
 
     loss, gradient = jax.jit(jax.value_and_grad(nll))(tiny_params)

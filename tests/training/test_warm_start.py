@@ -27,14 +27,15 @@ def test_rows_are_prompt_then_solution_then_end(policy):
     batch = solutions_batch(
         policy, [problem(t, solution=s) for t, s in zip(texts, solutions, strict=True)]
     )
-    assert batch.prompt_tokens.shape == (2, 6) and batch.response_tokens.shape == (2, 8)
+    prompts, rows = batch.prompts, batch.responses
+    assert prompts.tokens.shape == (2, 6) and rows.tokens.shape == (2, 8)
     for n in range(2):
-        prompt = batch.prompt_tokens[n, 6 - batch.prompt_lengths[n] :]
-        response = batch.response_tokens[n, : batch.response_lengths[n]]
+        prompt = prompts.tokens[n, : prompts.lengths[n]]
+        response = rows.tokens[n, : rows.lengths[n]]
         assert TOKENIZER.decode(prompt) == texts[n]
         assert TOKENIZER.decode(response[:-1]) == solutions[n]
         assert response[-1] == TOKENIZER.eos_token_id
-        np.testing.assert_array_equal(batch.response_tokens[n, batch.response_lengths[n] :], 0)
+        np.testing.assert_array_equal(rows.tokens[n, rows.lengths[n] :], 0)
 
 
 def test_a_problem_without_a_solution(policy):
