@@ -98,17 +98,18 @@ BAD = [
     ({"train.learning_rate": float("nan")}, "--train.learning_rate=nan must be greater than 0"),
     ({"train.adam_b2": 1.0}, "--train.adam_b2=1.0 must be in [0, 1)"),
     ({"train.steps": -1}, "--train.steps=-1 must be at least 0"),
-    ({"train.minibatches": 7}, "--train.minibatches=7 does not divide the 240 sequences"),
-    ({"train.micro_batch_size": 7}, "--train.micro_batch_size=7 does not divide the 240"),
     (
-        {"train.minibatches": 2, "train.micro_batch_size": 240},
-        "--train.micro_batch_size=240 does not divide the 120",
+        {"train.minibatches": 7},
+        "--train.minibatches=7 does not divide --data.questions_per_step=30",
     ),
-    (
-        {"train.stage": "supervised", "train.batch_size": 10, "train.micro_batch_size": 4},
-        "--train.micro_batch_size=4 does not divide the 10",
-    ),
-    ({"rollout.questions_at_once": 7}, "--rollout.questions_at_once=7 does not divide"),
+    ({"train.tokens_per_micro_batch": 0}, "--train.tokens_per_micro_batch=0 must be at least 1"),
+    ({"train.old_logprobs": "both"}, "--train.old_logprobs='both' is not one of sampler, trainer"),
+    ({"rollout.slots": -1}, "--rollout.slots=-1 must be at least 0"),
+    ({"rollout.steps_per_sync": 0}, "--rollout.steps_per_sync=0 must be at least 1"),
+    ({"rollout.kv_cache_dtype": "int4"}, "--rollout.kv_cache_dtype='int4' is not one of compute"),
+    ({"rollout.tensor": -1}, "--rollout.tensor=-1 must be at least 0"),
+    ({"model.remat": "some"}, "--model.remat='some' is not one of none, products, all"),
+    ({"model.attention": "flash"}, "--model.attention='flash' is not one of auto, xla"),
     ({"eval.k": (1, 33)}, "--eval.k=1,33 asks for more than --eval.samples=32"),
     ({"eval.k": ()}, "--eval.k=() must be"),
     ({"eval.k": (0, 1)}, "--eval.k=(0, 1) must be"),
@@ -225,7 +226,8 @@ def test_a_bad_value_is_refused_in_one_line_that_names_its_flag(values, complain
         {"algorithm.beta": 1.0},
         {"algorithm.bundle_size": 30},
         {"algorithm.bundle_size": 1},
-        {"train.minibatches": 2, "train.micro_batch_size": 120},
+        {"train.minibatches": 3, "train.tokens_per_micro_batch": 1},
+        {"rollout.slots": 7, "rollout.tensor": 0},
         {"eval.k": (32,)},
         {"algorithm.preset": "paper", "algorithm.credit": "expected"},
         {"train.steps": 0},
@@ -291,14 +293,12 @@ def test_the_default_baseline_follows_the_credit(given, baseline):
 
 def test_derived_sizes():
     config = resolve(
-        from_flat(
-            {"train.minibatches": 2, "train.micro_batch_size": 40, "algorithm.bundle_size": 5}
-        )
+        from_flat({"train.minibatches": 2, "algorithm.bundle_size": 5})
     )  # 30 questions x 8 responses
     assert config.sequences_per_step == 240
-    assert (config.sequences_per_update, config.micro_batches) == (120, 3)
+    assert (config.questions_per_update, config.sequences_per_update) == (15, 120)
     supervised = resolve(from_flat({"train.stage": "supervised", "train.batch_size": 64}))
-    assert (supervised.sequences_per_update, supervised.micro_batches) == (64, 1)
+    assert (supervised.questions_per_update, supervised.sequences_per_update) == (64, 64)
 
 
 def resume(old: dict, new: dict) -> None:
@@ -330,10 +330,8 @@ OTHER_CHOICES = {  # where another value needs company to be valid
     "algorithm.alpha": {"algorithm.alpha": 0.25},
     "algorithm.beta": {"algorithm.beta": 0.75},
     "algorithm.bundle_size": {"algorithm.bundle_size": 6},
-    "train.micro_batch_size": {"train.micro_batch_size": 120},
     "train.minibatches": {"train.minibatches": 2},
     "data.questions_per_step": {"data.questions_per_step": 35},
-    "rollout.questions_at_once": {"rollout.questions_at_once": 15},
     "eval.samples": {"eval.samples": 33},
     "data.levels": {"data.levels": ("easy",)},
     "data.path": {"data.path": ("x.jsonl", "y.jsonl")},

@@ -80,7 +80,7 @@ def test_good_input_reaches_the_devices(call, task, jsonl_task, model_directory)
         (["--nosuchflag=1"], "'nosuchflag'"),
         (["--algorithm.preset=papr"], "--algorithm.preset=papr: value should be one of <paper|"),
         (["--algorithm.alpha=low"], "--algorithm.alpha=low"),
-        (["--model.remat=perhaps"], "--model.remat=perhaps"),
+        (["--model.remat=perhaps"], "--model.remat=perhaps: value should be one of <none|products"),
         (["--eval.k=1,x"], "--eval.k=1,x"),
         (["--flagfile=nowhere.flags"], "nowhere.flags"),
         (["--flagfile=experiments"], "'experiments'"),

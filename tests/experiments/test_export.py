@@ -26,6 +26,7 @@ from riskpo_jax.models.lora import Lora
 from riskpo_jax.models.partitioning import abstract_params
 from riskpo_jax.models.rope import Llama3Scaling
 from riskpo_jax.reporting.run_dir import RunDir
+from riskpo_jax.rollout.programs import Programs
 from riskpo_jax.rollout.sampler import Sampler
 from riskpo_jax.rollout.sampling import SamplingParams
 from riskpo_jax.sharding import make_mesh
@@ -409,10 +410,11 @@ def test_transformers_speaks_as_the_policy(family, transformers, exported, tmp_p
     tokens[0] = ids
     assert_close(full_logits(config, params, tokens), torch_logits(theirs, tokens))
 
-    sampler = Sampler(policy.model, make_mesh(), STEPS, policy.eos_ids)
+    programs = Programs(policy.model, make_mesh(), longest=STEPS, eos_ids=policy.eos_ids)
+    sampler = Sampler(programs, slots=len(tokens))
     prompts = Prompts(tokens.astype(np.int32), np.full(len(tokens), tokens.shape[1], np.int32))
     greedy = SamplingParams(temperature=0.0)
-    ours = sampler(params, jax.random.key(0), sampler.place(prompts), 1, greedy)
+    ours = sampler(params, jax.random.key(0), prompts, 1, greedy)
     generated = theirs.generate(
         torch.tensor(tokens), attention_mask=torch.ones(tokens.shape, dtype=torch.long),
         max_new_tokens=STEPS, do_sample=False, top_p=None, pad_token_id=0,

@@ -41,7 +41,7 @@ def test_flags_set_what_they_name_and_the_last_one_wins():
         "--algorithm.alpha=0.1",
         "--eval.k=1, 2",
         "--data.levels=easy,hard",
-        "--model.remat",
+        "--model.remat=products",
         "--report.tensorboard=false",
         "--algorithm.alpha=0.3",
         "--seed=7",
@@ -49,7 +49,7 @@ def test_flags_set_what_they_name_and_the_last_one_wins():
     )
     assert (config.algorithm.alpha, config.eval.k) == (0.3, (1, 2))
     assert config.data.levels == ("easy", "hard")
-    assert config.model.remat and not config.report.tensorboard and config.seed == 7
+    assert config.model.remat == "products" and not config.report.tensorboard and config.seed == 7
     assert config.data.prompt_template == "{numbers}={target}:"
 
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import pytest
 from absl import flags
 
@@ -18,6 +19,8 @@ from riskpo_jax.models.known import KNOWN
 from riskpo_jax.models.partitioning import init_params
 from riskpo_jax.reporting.files import read_jsonl
 from riskpo_jax.rewards.outcome import Kind
+from riskpo_jax.rollout.programs import Programs
+from riskpo_jax.rollout.seating import Seating
 from riskpo_jax.sharding import make_mesh
 
 ROOT = Path(__file__).parents[2]
@@ -32,10 +35,10 @@ MODELS = {
 }
 SIZES = [
     "--train.steps=1",
-    "--data.questions_per_step=10",
-    "--rollout.questions_at_once=5",
+    "--data.questions_per_step=20",
+    "--rollout.slots=6",
     "--rollout.group_size=2",
-    "--train.micro_batch_size=5",
+    "--train.tokens_per_micro_batch=64",
     "--data.max_prompt_length=288",
     "--rollout.max_response_length=8",
     "--eval.problems=2",
@@ -83,23 +86,38 @@ def test_the_numbers_of_the_paper(name, numbers, monkeypatch):
     assert (data.answer_instruction, data.system_prompt) == (instruction, "")
     # Bundles lie within a mini-batch, and 8 devices share whatever is divided.
     assert data.questions_per_step // train.minibatches % algorithm.bundle_size == 0
-    divided = (data.questions_per_step, rollout.questions_at_once, train.micro_batch_size)
-    assert all(rows and rows % 8 == 0 for rows in (*divided, config.eval.batch_size))
+    divided = (data.questions_per_step // train.minibatches, rollout.slots, config.eval.batch_size)
+    assert all(rows and rows % 8 == 0 for rows in divided)
+    assert train.tokens_per_micro_batch >= rollout.max_response_length
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [(HARD, "DeepSeek-R1-Distill-Qwen-1.5B"), (EASY, "Qwen2.5-1.5B")]
+    ("name", "shape", "gigabytes"),
+    [(HARD, "DeepSeek-R1-Distill-Qwen-1.5B", 7.3), (EASY, "Qwen2.5-1.5B", 7.6)],
 )
-def test_the_cache_of_one_call_leaves_room_on_each_of_8_devices(name, shape, monkeypatch):
+def test_the_cache_leaves_room_on_each_of_8_devices(name, shape, gigabytes, monkeypatch):
+    """As many bytes as the flagfile says, and evaluation has no more."""
     config = configured(name, monkeypatch)
-    rollout, model = config.rollout, KNOWN[shape]
-    slots = config.data.max_prompt_length + rollout.max_response_length
-    token_bytes = (
-        2 * model.num_layers * model.num_kv_heads * model.head_dim * 2
-    )  # k and v, bfloat16
-    training = rollout.questions_at_once * rollout.group_size
-    evaluation = config.eval.batch_size * config.eval.samples
-    assert max(training, evaluation) * slots * token_bytes / 8 < 8e9
+    data, rollout = config.data, config.rollout
+    model = Decoder(KNOWN[shape], dtype=jnp.bfloat16)
+    programs = Programs(model, make_mesh(), longest=rollout.max_response_length, eos_ids=(0,))
+    # A response that begins within a block still sees it when it is as long as can be.
+    blocks = -(-rollout.max_response_length // programs.block) + 1
+
+    def cache(questions, group_size):
+        seating = Seating(questions, group_size, 8, min(rollout.slots, questions * group_size))
+        parts = (
+            (seating.prompt_slots, data.max_prompt_length),
+            (seating.slots_per_shard, blocks * programs.block),
+        )
+        shapes = jax.eval_shape(lambda: [programs.empty(*part) for part in parts])
+        return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes)) / 1e9
+
+    training = cache(data.questions_per_step, rollout.group_size)
+    assert round(training, 1) == gigabytes
+    said = (FLAGFILES / f"{name}.flags").read_text()
+    assert f"{gigabytes} GB on each of 8" in said
+    assert cache(config.eval.batch_size, config.eval.samples) <= training
 
 
 @pytest.mark.parametrize("name", [HARD, EASY])

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from riskpo_jax.models.config import DecoderConfig
 from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.models.hf import save_pretrained
 from riskpo_jax.models.partitioning import init_params
-from riskpo_jax.sharding import MESH_AXES, make_mesh
+from riskpo_jax.sharding import MESH_AXES, make_mesh, rollout_mesh
 from riskpo_jax.training import setup
 from riskpo_jax.training.weights import load_trained
 
@@ -164,20 +165,48 @@ def test_the_evaluation_sets_stand_next_to_each_other(make_config, directory, mo
 @pytest.mark.parametrize(
     ("changes", "refused"),
     [
-        ({"data__questions_per_step": 6, "eval__batch_size": 4}, "data.questions_per_step=6"),
-        ({"data__questions_per_step": 4, "eval__batch_size": 3}, "eval.batch_size=3"),
-        ({"data__questions_per_step": 4, "eval__batch_size": 4, "train__batch_size": 3}, None),
+        ({"mesh__tensor": 4, "rollout__tensor": 0}, None),
+        ({"mesh__tensor": 8}, "--mesh.tensor=8 does not divide the model's 4 attention heads"),
+        ({"rollout__tensor": 4}, None),
+        (
+            {"rollout__tensor": 8},
+            "--rollout.tensor=8 does not divide the model's 4 attention heads",
+        ),
     ],
 )
-def test_batches_must_divide_over_the_data_shards(monkeypatch, make_config, changes, refused):
-    mesh = AbstractMesh((2, 2, 1), MESH_AXES)
+def test_tensor_must_divide_the_heads(monkeypatch, make_config, tiny_model, changes, refused):
+    mesh = SimpleNamespace(size=8, devices=np.array(jax.devices() * 8))
     monkeypatch.setattr(setup, "make_mesh", lambda *sizes: mesh)
-    divided = ["data.questions_per_step", "eval.batch_size"]  # not those of the other stage
+    monkeypatch.setattr(setup, "rollout_mesh", lambda *_: None)
     if refused is None:
-        assert setup.load_mesh(make_config(**changes), divided) is mesh
+        assert setup.load_mesh(make_config(**changes), tiny_model.config) is mesh
     else:
-        with pytest.raises(UserError, match=f"--{refused} does not divide .* 4 data shards"):
-            setup.load_mesh(make_config(**changes), divided)
+        with pytest.raises(UserError, match=f"{refused}: use one of 1, 2, 4"):
+            setup.load_mesh(make_config(**changes), tiny_model.config)
+
+
+def test_a_rollout_layout_that_does_not_divide_the_devices_is_refused():
+    with pytest.raises(UserError, match="--rollout.tensor=3 does not divide the 8 devices"):
+        rollout_mesh(AbstractMesh((2, 2, 2), MESH_AXES), 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kv_dtype", "slots"),
+    [
+        ({}, "float32", 16),
+        ({"model__compute_dtype": "bfloat16", "rollout__slots": 3}, "bfloat16", 3),
+        ({"rollout__kv_cache_dtype": "int8"}, "int8", 16),
+        ({"rollout__kv_cache_dtype": "bfloat16"}, "bfloat16", 16),
+    ],
+)
+def test_the_sampler_is_as_configured(make_config, tiny_model, changes, kv_dtype, slots):
+    config = make_config(rollout__steps_per_sync=5, **changes)
+    model = tiny_model.clone(dtype=jnp.dtype(config.model.compute_dtype), remat="all")
+    sampler = setup.make_sampler(config, model, (3, 11), make_mesh())
+    programs = sampler.programs
+    assert (str(programs.kv_dtype), sampler.slots) == (kv_dtype, slots)
+    assert (programs.longest, programs.eos_ids, programs.width) == (8, (3, 11), 5)
+    assert programs.model.remat == "none"
 
 
 @pytest.mark.parametrize(

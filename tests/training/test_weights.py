@@ -12,6 +12,7 @@ from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.models.hf import save_pretrained
 from riskpo_jax.models.partitioning import init_params
 from riskpo_jax.models.peft import save_adapters
+from riskpo_jax.rollout.programs import Programs
 from riskpo_jax.rollout.sampler import Sampler
 from riskpo_jax.rollout.sampling import SamplingParams
 from riskpo_jax.sharding import make_mesh
@@ -84,7 +85,9 @@ def test_the_first_rollout_is_the_base_s_own(load, prompts):
     base, _, params = load()
     adapted, frozen, adapters = load(lora__rank=3)
     drawn = [
-        Sampler(model, make_mesh(), 8, (3, 11))(p, jax.random.key(1), prompts, 4, SamplingParams())
+        Sampler(Programs(model, make_mesh(), longest=8, eos_ids=(3, 11)), slots=16)(
+            p, jax.random.key(1), prompts, 4, SamplingParams()
+        )
         for model, p in ((base, params), (adapted, lora.join(frozen, adapters)))
     ]
     assert_equal(*drawn)
