@@ -28,14 +28,14 @@ def test_a_template_that_does_not_fit_names_what_is_allowed(template):
     assert "{numbers}, {problem}" in str(caught.value) and template in str(caught.value)
 
 
-def test_prompts_are_left_padded_int32():
+def test_prompts_are_right_padded_int32():
     problems = [problem("abc"), problem("d")]
     prompts = PromptEncoder(TOKENIZER, max_length=5).encode(problems)
     assert prompts.tokens.dtype == prompts.lengths.dtype == np.int32
     assert prompts.lengths.tolist() == [3, 1]
-    assert (prompts.tokens[0, :2] == TOKENIZER.pad_token_id).all()
+    assert (prompts.tokens[0, 3:] == TOKENIZER.pad_token_id).all()
     for row, length, asked in zip(prompts.tokens, prompts.lengths, problems, strict=True):
-        assert TOKENIZER.decode(row[5 - length :]) == asked.text
+        assert TOKENIZER.decode(row[:length]) == asked.text
 
 
 def test_the_answer_instruction_follows_after_a_space():

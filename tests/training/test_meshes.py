@@ -6,6 +6,7 @@ import sys
 import textwrap
 
 SCRIPT = """
+    import dataclasses
     import jax, jax.numpy as jnp, numpy as np, optax
     from riskpo_jax.config import from_flat
     from riskpo_jax.config_rules import resolve
@@ -13,21 +14,20 @@ SCRIPT = """
     from riskpo_jax.models import lora
     from riskpo_jax.models.decoder import Decoder
     from riskpo_jax.models.partitioning import init_params, placed_shapes
-    from riskpo_jax.rollout.sampler import Sampler
-    from riskpo_jax.rollout.sampling import SamplingParams
-    from riskpo_jax.sharding import batch_sharding, make_mesh
+    from riskpo_jax.sharding import make_mesh
     from riskpo_jax.training.rounding import round_like, with_moment_dtype
-    from riskpo_jax.training.setup import make_state
+    from riskpo_jax.training.setup import make_sampler, make_state, rollout_sampling
     from riskpo_jax.training.train_step import make_train_step
-    from riskpo_jax.training.weights import frozen_and_trained
+    from riskpo_jax.training.trainable import frozen_and_trained
     from riskpo_jax.types import Prompts
 
     jax.config.update("jax_numpy_rank_promotion", "raise")
     assert jax.device_count() == 8
     config = resolve(from_flat({
         "data.questions_per_step": 8, "algorithm.bundle_size": 2, "rollout.group_size": 2,
-        "rollout.max_response_length": 6, "train.micro_batch_size": 8,
-        "train.epochs": 2, "eval.samples": 1, "eval.k": (1,),
+        "rollout.max_response_length": 6, "rollout.slots": 12,
+        "train.tokens_per_micro_batch": 18, "train.epochs": 2, "eval.samples": 1, "eval.k": (1,),
+        "rollout.steps_per_sync": 4,
     }))
     plain = Decoder(DecoderConfig(23, 32, 40, 2, 4, 2, 8, initializer_range=0.3))
     adapted = plain.clone(lora=lora.Lora(2, 4.0))
@@ -49,27 +49,35 @@ SCRIPT = """
     def one_step(model, whole, *sizes):
         mesh = mesh_of(sizes)
         frozen, params = frozen_and_trained(model, placed(model, whole, mesh))
-        before, kept = jax.device_get((params, frozen))
+        before, kept = jax.tree.map(np.array, jax.device_get((params, frozen)))
         state = make_state(config, params, optimizer, mesh)
         trees = map(jax.tree.leaves, (params, state.params, state.opt_state))
         for p, q, m in zip(*trees, strict=True):
             assert p.sharding == q.sharding == m.sharding and m.shape == p.shape
         for leaf in jax.tree.leaves((state.tracker, state.key, state.step)):
             assert leaf.sharding.is_fully_replicated and leaf.sharding.mesh == mesh
-        sampler = Sampler(model, mesh, 6, (3, 11))
-        prompts = sampler.place(host)
         policy = lora.join(frozen, state.params)
-        rollout = sampler(policy, jax.random.key(1), prompts, 2, SamplingParams())
-        assert rollout.tokens.sharding == batch_sharding(mesh)
-        drawn = jax.device_get(rollout)
-        state, metrics = jax.jit(make_train_step(config, model, optimizer), donate_argnums=0)(
-            state, frozen, prompts, rollout, jax.device_put(rewards, batch_sharding(mesh)), None
-        )
+        drawn = {}
+        for tensor in {0, 1, mesh.shape["tensor"]}:
+            rollout = dataclasses.replace(config.rollout, tensor=tensor)
+            settings = dataclasses.replace(config, rollout=rollout)
+            sampler = make_sampler(settings, model, (3, 11), mesh)
+            layout = sampler.programs.mesh
+            assert layout.devices.ravel().tolist() == mesh.devices.ravel().tolist()
+            assert layout.shape == (mesh.shape if tensor == 0 else
+                {"data": mesh.size // tensor, "fsdp": 1, "tensor": tensor})
+            drawn[tensor] = sampler(
+                policy, jax.random.key(1), host, 2, rollout_sampling(settings)
+            )
+        step = make_train_step(config, model, optimizer, mesh)
+        state, metrics = step(state, frozen, host, drawn[0], rewards, None)
+        for leaf in jax.tree.leaves((state.tracker, state.step)):
+            assert leaf.sharding.is_fully_replicated
         jax.tree.map(np.testing.assert_array_equal, jax.device_get(frozen), kept)
         moved = jax.tree.map(np.subtract, before, jax.device_get(state.params))
         return {
-            "rollout": drawn, "moved": moved,
-            "metrics": jax.device_get(metrics), "tracker": jax.device_get(state.tracker),
+            "own layout": drawn[1], "divided": drawn[mesh.shape["tensor"]], "layout": drawn[0],
+            "moved": moved, "metrics": metrics, "tracker": jax.device_get(state.tracker),
         }
 
     def assert_equal_on(meshes, model, whole):
@@ -91,7 +99,8 @@ SCRIPT = """
         round_ = jax.jit(lambda tree: round_like(jax.random.key(2), tree, low))
         return jax.device_get(round_(placed(plain, base, mesh_of(sizes))))
 
-    assert_equal_on([(8, 1, 1), (2, 2, 2)], plain, base)
+    # More devices than heads or questions in turn, and shapes that do not divide the rows.
+    assert_equal_on([(8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 1, 4), (3, 1, 1)], plain, base)
     assert_equal_on([(1, 4, 2)], adapted, lora.join(base, adapters))
     alone = rounded(1, 1, 1)
     for sizes in [(8, 1, 1), (1, 4, 2)]:

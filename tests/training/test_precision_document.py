@@ -1,5 +1,6 @@
 """docs/precision.md, recomputed from the shapes of what a run holds; nothing is allocated."""
 
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -8,14 +9,19 @@ import pytest
 
 from riskpo_jax.config import from_flat
 from riskpo_jax.config_rules import resolve
-from riskpo_jax.models import kv_cache, lora
+from riskpo_jax.models import lora
+from riskpo_jax.models.attention import xla
+from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.models.known import KNOWN
 from riskpo_jax.models.partitioning import placed_shapes
+from riskpo_jax.models.prompts import read_prompts
+from riskpo_jax.rollout.programs import Programs
 from riskpo_jax.sharding import make_mesh
 from riskpo_jax.training import setup
 from riskpo_jax.training.accumulate import vocabulary_in_float32
 from riskpo_jax.training.logprobs import response_logprobs
-from riskpo_jax.training.weights import frozen_and_trained
+from riskpo_jax.training.trainable import frozen_and_trained
+from riskpo_jax.types import Prompts
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "precision.md").read_text()
 SMALL, DISTILLED, LARGE = "Qwen2.5-1.5B", "DeepSeek-R1-Distill-Qwen-1.5B", "Qwen2.5-7B"
@@ -36,16 +42,18 @@ STATES = [
 ]
 # Model, --lora.rank, --model.param_dtype, --model.compute_dtype, --model.remat, prompt, response
 ACTIVATIONS = [
-    (SMALL, 0, "float32", "bfloat16", False, 1024, 1024),
-    (SMALL, 0, "float32", "bfloat16", True, 1024, 1024),
-    (SMALL, 0, "float32", "bfloat16", False, 1024, 3072),
-    (SMALL, 0, "float32", "bfloat16", True, 1024, 3072),
-    (SMALL, 0, "float32", "float32", True, 1024, 3072),
-    (LARGE, 16, "bfloat16", "bfloat16", True, 1024, 3072),
-    (LARGE, 16, "bfloat16", "float32", True, 1024, 3072),
-    (LARGE, 16, "bfloat16", "float32", False, 64, 64),
+    (SMALL, 0, "float32", "bfloat16", "none", 1024, 1024),
+    (SMALL, 0, "float32", "bfloat16", "products", 1024, 1024),
+    (SMALL, 0, "float32", "bfloat16", "all", 1024, 1024),
+    (SMALL, 0, "float32", "bfloat16", "none", 1024, 3072),
+    (SMALL, 0, "float32", "bfloat16", "products", 1024, 3072),
+    (SMALL, 0, "float32", "bfloat16", "all", 1024, 3072),
+    (SMALL, 0, "float32", "float32", "all", 1024, 3072),
+    (LARGE, 16, "bfloat16", "bfloat16", "all", 1024, 3072),
+    (LARGE, 16, "bfloat16", "float32", "all", 1024, 3072),
+    (LARGE, 16, "bfloat16", "float32", "none", 64, 64),
 ]
-CACHES = [(model, dtype) for model in (SMALL, LARGE) for dtype in ("float32", "bfloat16")]
+CACHES = [(model, dtype) for model in (SMALL, LARGE) for dtype in ("float32", "bfloat16", "int8")]
 
 
 def parts(config, name):
@@ -94,7 +102,7 @@ def state_row(name, param_dtype, moment_dtype, rank) -> str:
 
 
 def activations_row(name, rank, param_dtype, dtype, remat, prompt, response) -> str:
-    """What the backward pass of one sequence's log-probabilities keeps, besides the parameters."""
+    """What the backward pass of one response keeps, besides the parameters; its prompt was read before."""
     flags = {
         "lora.rank": rank,
         "model.param_dtype": param_dtype,
@@ -102,29 +110,46 @@ def activations_row(name, rank, param_dtype, dtype, remat, prompt, response) -> 
         "model.remat": remat,
     }
     model, frozen, trained = parts(resolve(from_flat(flags)), name)
+    ints = partial(jax.ShapeDtypeStruct, dtype=jnp.int32)
+    prompts = Prompts(ints((1, prompt)), ints((1,)))
+    states = jax.eval_shape(
+        lambda *args: read_prompts(model, lora.join(*args[:2]), args[2], xla),
+        frozen,
+        trained,
+        prompts,
+    )
 
-    def backward(frozen, trained, *batch):
-        def score(trained):
-            return response_logprobs(model, lora.join(frozen, trained), *batch, 1.0)[0]
+    def backward(frozen, trained, states, *batch):
+        def score(trained, states):
+            return response_logprobs(
+                model,
+                lora.join(frozen, trained),
+                states,
+                *batch,
+                temperature=1.0,
+                attention=xla,
+                shards=1,
+            )[0]
 
-        return jax.vjp(score, trained)[1]
+        return jax.vjp(score, trained, states)[1]
 
-    batch = [jax.ShapeDtypeStruct(s, jnp.int32) for s in ((1, prompt), (1,), (1, response), (1,))]
-    kept = jax.tree.leaves(jax.eval_shape(backward, frozen, trained, *batch))
+    batch = ints((1,)), ints((1,)), ints((1, response))  # the prompt's length, its number, tokens
+    kept = jax.tree.leaves(jax.eval_shape(backward, frozen, trained, states, *batch))
     of_parameters = [(x.shape, x.dtype) for x in jax.tree.leaves((frozen, trained))]
     for leaf in list(kept):
         if (leaf.shape, leaf.dtype) in of_parameters:
             of_parameters.remove((leaf.shape, leaf.dtype))
             kept.remove(leaf)
     what = f"adapters, rank {rank}" if rank else "all"
-    remat = "yes" if remat else "no"
-    tokens = prompt + response
-    return row(name, what, param_dtype, dtype, remat, tokens, *gigabytes(nbytes(kept)))
+    size = gigabytes(nbytes(kept))
+    return row(name, what, param_dtype, dtype, remat, prompt, response, *size)
 
 
 def cache_row(name, dtype) -> str:
-    cache = jax.eval_shape(lambda: kv_cache.init_cache(KNOWN[name], 1, 4096, jnp.dtype(dtype)))
-    size = nbytes((cache.k, cache.v))
+    programs = Programs(
+        Decoder(KNOWN[name]), make_mesh(), longest=32, eos_ids=(0,), kv_dtype=jnp.dtype(dtype)
+    )
+    size = nbytes(jax.eval_shape(lambda: programs.empty(1, 4096)))
     return row(name, dtype, f"{size // 4096:,}", f"{size / 1e9:.3f}")
 
 
