@@ -147,7 +147,7 @@ def folder(write_tokenizer, shared_data, tmp_path_factory) -> Path:
     (folder / "data").mkdir()
     for name in ("dapo_math_17k", "aime24", "gsm8k_train", "math_train", "math500"):
         rows = read_jsonl(shared_data / f"{name}.jsonl")
-        short = [row for row in rows if len(row["problem"].encode()) < 190][:12]
+        short = [row for row in rows if len(row["problem"].encode()) < 190][:20]
         file = folder / "data" / f"{name}.jsonl"
         file.write_text("".join(json.dumps(row) + "\n" for row in short), encoding="utf-8")
     return folder

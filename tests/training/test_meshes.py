@@ -46,7 +46,7 @@ SCRIPT = """
     def mesh_of(sizes):
         return make_mesh(*sizes, devices=jax.devices()[: np.prod(sizes)])
 
-    def one_step(model, whole, *sizes):
+    def one_step(model, whole, sizes, rollout_tensor):
         mesh = mesh_of(sizes)
         frozen, params = frozen_and_trained(model, placed(model, whole, mesh))
         before, kept = jax.tree.map(np.array, jax.device_get((params, frozen)))
@@ -57,36 +57,34 @@ SCRIPT = """
         for leaf in jax.tree.leaves((state.tracker, state.key, state.step)):
             assert leaf.sharding.is_fully_replicated and leaf.sharding.mesh == mesh
         policy = lora.join(frozen, state.params)
-        drawn = {}
-        for tensor in {0, 1, mesh.shape["tensor"]}:
-            rollout = dataclasses.replace(config.rollout, tensor=tensor)
-            settings = dataclasses.replace(config, rollout=rollout)
-            sampler = make_sampler(settings, model, (3, 11), mesh)
-            layout = sampler.programs.mesh
-            assert layout.devices.ravel().tolist() == mesh.devices.ravel().tolist()
-            assert layout.shape == (mesh.shape if tensor == 0 else
-                {"data": mesh.size // tensor, "fsdp": 1, "tensor": tensor})
-            drawn[tensor] = sampler(
-                policy, jax.random.key(1), host, 2, rollout_sampling(settings)
-            )
+        settings = dataclasses.replace(
+            config, rollout=dataclasses.replace(config.rollout, tensor=rollout_tensor)
+        )
+        sampler = make_sampler(settings, model, (3, 11), mesh)
+        layout = sampler.programs.mesh
+        assert layout.devices.ravel().tolist() == mesh.devices.ravel().tolist()
+        own = {"data": mesh.size // (rollout_tensor or 1), "fsdp": 1, "tensor": rollout_tensor}
+        assert layout.shape == (own if rollout_tensor else mesh.shape)
+        sampling = rollout_sampling(settings)
+        rollout = sampler(policy, jax.random.key(1), host, 2, sampling)
         step = make_train_step(config, model, optimizer, mesh)
-        state, metrics = step(state, frozen, host, drawn[0], rewards, None)
+        state, metrics = step(state, frozen, host, rollout, rewards, None)
         for leaf in jax.tree.leaves((state.tracker, state.step)):
             assert leaf.sharding.is_fully_replicated
         jax.tree.map(np.testing.assert_array_equal, jax.device_get(frozen), kept)
         moved = jax.tree.map(np.subtract, before, jax.device_get(state.params))
         return {
-            "own layout": drawn[1], "divided": drawn[mesh.shape["tensor"]], "layout": drawn[0],
-            "moved": moved, "metrics": metrics, "tracker": jax.device_get(state.tracker),
+            "rollout": rollout, "moved": moved, "metrics": metrics,
+            "tracker": jax.device_get(state.tracker),
         }
 
     def assert_equal_on(meshes, model, whole):
-        alone = one_step(model, whole, 1, 1, 1)
+        alone = one_step(model, whole, (1, 1, 1), 1)
         assert max(abs(x).max() for x in jax.tree.leaves(alone["moved"])) > 1e-3
         assert alone["metrics"]["policy/mismatch_kl"] < 1e-9
         assert alone["metrics"]["grad/skipped"] == 0
-        for sizes in meshes:
-            many = one_step(model, whole, *sizes)
+        for sizes, rollout_tensor in meshes:
+            many = one_step(model, whole, sizes, rollout_tensor)
             for path, x, y in zip(
                 jax.tree_util.tree_leaves_with_path(many), *map(jax.tree.leaves, (alone, many)),
                 strict=True,
@@ -99,9 +97,12 @@ SCRIPT = """
         round_ = jax.jit(lambda tree: round_like(jax.random.key(2), tree, low))
         return jax.device_get(round_(placed(plain, base, mesh_of(sizes))))
 
-    # More devices than heads or questions in turn, and shapes that do not divide the rows.
-    assert_equal_on([(8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 1, 4), (3, 1, 1)], plain, base)
-    assert_equal_on([(1, 4, 2)], adapted, lora.join(base, adapters))
+    # With the rollout's own layout, or that of training (0); 3 divides neither questions nor slots.
+    meshes = [
+        ((8, 1, 1), 1), ((1, 8, 1), 0), ((2, 2, 2), 1), ((4, 1, 2), 2), ((1, 1, 4), 0), ((3, 1, 1), 1)
+    ]
+    assert_equal_on(meshes, plain, base)
+    assert_equal_on([((1, 4, 2), 0)], adapted, lora.join(base, adapters))
     alone = rounded(1, 1, 1)
     for sizes in [(8, 1, 1), (1, 4, 2)]:
         jax.tree.map(np.testing.assert_array_equal, rounded(*sizes), alone)
