@@ -50,6 +50,11 @@ class ModelConfig:
         "products, or all.",
         choices=("none", "products", "all"),
     )
+    unroll: int = setting(
+        0,
+        "Layers that the update computes one after another instead of in a loop, which would copy what the "
+        "backward pass needs; 0: up to 8 on a CPU, 1 elsewhere, where compiling takes longer.",
+    )
     attention: str = setting(
         "auto",
         "What computes attention over whole sequences: cudnn on GPUs, splash on TPUs, else xla (auto).",

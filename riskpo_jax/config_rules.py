@@ -97,6 +97,7 @@ _NOT_NEGATIVE = (
     "train.steps",
     "train.warmup_steps",
     "train.weight_decay",
+    "model.unroll",
     "rollout.slots",
     "rollout.tensor",
     "data.max_problem_chars",

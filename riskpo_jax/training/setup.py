@@ -251,8 +251,10 @@ def make_update(
 ) -> Update:
     """The update as the configuration says: its micro-batches, attention and placement."""
     shards = data_shards(mesh)
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    unroll = config.model.unroll or (8 if on_cpu else 1)
     return Update(
-        model,
+        model.clone(unroll=min(unroll, model.config.num_layers)),
         mesh,
         optimizer,
         token_loss,
