@@ -11,6 +11,7 @@ from launch.hlo import Computation, Instruction, Module, arrays, executions, siz
 
 KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+_CONTINUES = re.compile(r'"async_collective_fusion_config":\{"flag_start":"\d')  # the start has -1
 
 
 @dataclass(frozen=True)
@@ -101,11 +102,14 @@ def convolution_flops(computation: Computation, convolution: Instruction) -> int
 
 
 def collective_kind(computation: Computation, instruction: Instruction) -> str | None:
-    """One of KINDS; the second half of an asynchronous one counts as nothing.
+    """One of KINDS; what only continues or ends an asynchronous one counts as nothing.
 
-    The TPU compiler writes a reduce-scatter as a computation of that name: all-reduce, then slice.
+    The TPU compiler writes a reduce-scatter as a computation of that name (all-reduce, then slice), and an
+    asynchronous all-gather as the same instruction in each of the fusions that it runs beside.
     """
     kind = instruction.opcode.removesuffix("-start")
+    if _CONTINUES.search(instruction.attributes):
+        return None
     if kind == "all-reduce" and computation.name.startswith("all-reduce-scatter"):
         return "reduce-scatter"
     return kind if kind in KINDS else None

@@ -152,6 +152,9 @@ def trip_count(module: Module, computation: Computation, loop: Instruction) -> i
             name = instruction.operands[0]
         if instruction.opcode == "constant":
             return int(instruction.arguments) if instruction.arguments.isdigit() else None
+        if instruction.opcode == "add":
+            terms = [value(where, operand, arguments) for operand in instruction.operands]
+            return None if None in terms else sum(terms)
         if instruction.opcode == "parameter" and arguments:
             return value(condition, arguments[int(instruction.arguments)], ())
         if instruction.opcode == "get-tuple-element" and where is condition:

@@ -162,16 +162,19 @@ def print_skipped(console: Console, config: Config, skipped: int, split: str) ->
         )
 
 
-def load_mesh(config: Config, batches: Sequence[str]) -> Mesh:
+def load_mesh(
+    config: Config, batches: Sequence[str], devices: Sequence[jax.Device] | None = None
+) -> Mesh:
     """The mesh over all devices.
 
     Args:
       batches: names of the settings whose rows are divided over the mesh's data axes.
+      devices: others than those of this machine.
 
     Raises:
       UserError: sizes that do not divide the devices, or batches that do not divide over the mesh.
     """
-    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor, devices)
     shards = mesh.shape[MESH_AXES[0]] * mesh.shape[MESH_AXES[1]]
     for name in batches:
         if get(config, name) % shards:
