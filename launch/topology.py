@@ -12,18 +12,6 @@ from jax.experimental import topologies
 from riskpo_jax.errors import UserError
 from riskpo_jax.sharding import MESH_AXES
 
-# What keeps libtpu from looking for hardware and from complaining that there is none. To be set before JAX
-# is imported; arrays stay on the CPU.
-WITHOUT_HARDWARE = {
-    "JAX_PLATFORMS": "cpu",
-    "TPU_SKIP_MDS_QUERY": "1",
-    "TPU_ACCELERATOR_TYPE": "v5e-4",
-    "TPU_WORKER_HOSTNAMES": "localhost",
-    "TPU_STDERR_LOG_LEVEL": "3",
-    "TPU_MIN_LOG_LEVEL": "3",
-}
-
-
 @dataclass(frozen=True)
 class Chip:
     """One chip. hbm_gib: as advertised. usable_gib: what libtpu's compiler has available for a program.
