@@ -24,7 +24,7 @@ class Collective:
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one run on one chip.
+    """On one chip.
 
     flops: of matrix products and convolutions, a multiply and add as two. cycles: the compiler's estimate,
     which leaves out collectives; 0 where the backend gives none. unknown_loops: counted as one turn.
@@ -38,6 +38,14 @@ class Costs:
     @property
     def sent_bytes(self) -> int:
         return sum(collective.sent_bytes for collective in self.collectives.values())
+
+    def times(self, runs: int) -> Costs:
+        """Of so many runs."""
+        collectives = {
+            kind: Collective(runs * c.count, runs * c.sent_bytes)
+            for kind, c in self.collectives.items()
+        }
+        return Costs(runs * self.flops, runs * self.cycles, collectives, self.unknown_loops)
 
 
 def costs(module: Module) -> Costs:

@@ -40,9 +40,10 @@ class Memory:
 
 @dataclass(frozen=True)
 class Measured:
-    """costs: None of a program that the compiler gave up, as it found no room for it."""
+    """calls: a step's. costs: all of those; None where the compiler gave up, as it found no room."""
 
     memory: Memory
+    calls: int
     costs: Costs | None
 
 
@@ -60,7 +61,9 @@ def measure(program: Program) -> Measured:
         needed = needed_bytes(str(error))
         if needed is None:
             raise
-        return Measured(Memory(bytes_a_chip(program.arguments), 0, needed, beside), None)
+        return Measured(
+            Memory(bytes_a_chip(program.arguments), 0, needed, beside), program.calls, None
+        )
     stats = compiled.memory_analysis()
     memory = Memory(
         arguments=stats.argument_size_in_bytes,
@@ -68,7 +71,9 @@ def measure(program: Program) -> Measured:
         temporaries=stats.temp_size_in_bytes + stats.generated_code_size_in_bytes,
         beside=beside,
     )
-    return Measured(memory, costs(hlo.parse(compiled.as_text())))
+    return Measured(
+        memory, program.calls, costs(hlo.parse(compiled.as_text())).times(program.calls)
+    )
 
 
 def needed_bytes(message: str) -> int | None:

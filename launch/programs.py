@@ -27,11 +27,12 @@ from riskpo_jax.types import Prompts, Rollout
 class Program(NamedTuple):
     """A jitted function and abstract arguments for it.
 
-    beside: what lies on the chips while it runs and is none of its arguments.
+    calls: how often a step calls it. beside: what lies on the chips meanwhile and is none of its arguments.
     """
 
     function: Callable
     arguments: tuple
+    calls: int = 1
     beside: Any = ()
 
 
@@ -70,6 +71,7 @@ def programs(config: Config, model: Decoder, mesh: Mesh) -> dict[str, Program]:
                 jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(mesh)),
                 _prompts(config, at_once, mesh),
             ),
+            calls=questions // at_once,
             beside=(state.opt_state, reference),
         ),
     }

@@ -12,6 +12,7 @@ from jax.experimental import topologies
 from riskpo_jax.errors import UserError
 from riskpo_jax.sharding import MESH_AXES
 
+
 @dataclass(frozen=True)
 class Chip:
     """One chip. hbm_gib: as advertised. usable_gib: what libtpu's compiler has available for a program.

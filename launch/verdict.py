@@ -39,7 +39,9 @@ def _remedy(
         fewest = chips * lasting / capacity
         more = f"at least {math.ceil(fewest)} such chips, as the state alone takes {lasting / GIB:.2f} GiB"
         if config.mesh.data not in (1, -1) or shards * config.mesh.tensor > config.mesh.fsdp:
-            more = f"divide the state by a larger --mesh fsdp (now {config.mesh.fsdp}), or take {more}"
+            more = (
+                f"divide the state by a larger --mesh fsdp (now {config.mesh.fsdp}), or take {more}"
+            )
         return _smaller_types(config) or more
     if name == "rollout":
         rows = config.rollout.questions_at_once or config.data.questions_per_step
@@ -57,9 +59,7 @@ def _remedy(
         return "give --model.remat, which recomputes layers instead of keeping their activations"
     rows = config.train.micro_batch_size or config.sequences_per_update
     if rows > shards:
-        return (
-            f"lower --train.micro_batch_size={rows}, {rows // shards} a data shard, to {shards} at least"
-        )
+        return f"lower --train.micro_batch_size={rows}, {rows // shards} a data shard, to {shards} at least"
     return _smaller_types(config) or (
         f"raise tensor in --mesh (now {config.mesh.tensor}), take more chips, or lower "
         f"--rollout.max_response_length={config.rollout.max_response_length}"

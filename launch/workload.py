@@ -11,7 +11,7 @@ from riskpo_jax.config import Config, from_flat
 from riskpo_jax.config_rules import resolve
 from riskpo_jax.errors import UserError
 from riskpo_jax.models.config import DecoderConfig
-from riskpo_jax.models.known import known
+from riskpo_jax.models.known import KNOWN, known
 
 # Long chains of thought, with all that is stored in bfloat16: 512 questions x 8 responses, as many
 # sequences in a micro-batch and questions at once in the sampler as there are data shards.
@@ -58,9 +58,12 @@ def find_model(name: str) -> tuple[str, DecoderConfig]:
         return Path(name).name, DecoderConfig.from_directory(name)
     short = Path(name).name.removesuffix("-Instruct").removesuffix("-instruct")
     try:
-        return short, known(short)
+        shape = known(short)
+        return next(full for full, known_shape in KNOWN.items() if known_shape is shape), shape
     except UserError as error:
-        raise UserError(f"--model={name} is not a directory with a config.json, and {error}") from None
+        raise UserError(
+            f"--model={name} is not a directory with a config.json, and {error}"
+        ) from None
 
 
 def with_mesh(config: Config, sizes: Mapping[str, int]) -> Config:
