@@ -9,8 +9,6 @@ what is not given is `launch.workload.REFERENCE`'s. Exits with status 1 where th
 
 from __future__ import annotations
 
-import launch.without_hardware  # noqa: F401, I001  before JAX
-
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
+import launch.without_hardware  # noqa: F401  before JAX is imported
 from experiments import flags as experiment_flags
 from launch.costs import KINDS
 from launch.measure import GIB, Measured, measure

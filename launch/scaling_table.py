@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import launch.without_hardware  # noqa: F401, I001  before JAX
-
 import sys
 from dataclasses import dataclass
 
 from absl import flags
 
+import launch.without_hardware  # noqa: F401  before JAX is imported
 from experiments import flags as experiment_flags
 from launch.measure import GIB
 from launch.plan import Plan, make_plan

@@ -38,7 +38,7 @@ def _remedy(
     if lasting > capacity:
         fewest = chips * lasting / capacity
         more = f"at least {math.ceil(fewest)} such chips, as the state alone takes {lasting / GIB:.2f} GiB"
-        if config.mesh.data not in (1, -1) or shards * config.mesh.tensor > config.mesh.fsdp:
+        if shards > config.mesh.fsdp:  # several copies of it
             more = (
                 f"divide the state by a larger --mesh fsdp (now {config.mesh.fsdp}), or take {more}"
             )

@@ -67,7 +67,7 @@ def test_convolutions_count_what_the_compiler_counts(options):
     assert costs(parse(program.as_text())).flops == lowered.cost_analysis()["flops"]
 
 
-# The query projection as the TPU compiler writes it, x[64, 1536, 128] w[128, 8, 128]: the heads are an axis of
+# The query projection as the TPU compiler writes it, x[64, 1536, 128] w[128, 8, 128]: heads are an axis of
 # the window, which meets the one element of the input amid its padding.
 TPU_CONVOLUTION = """\
 HloModule jit_f, num_partitions=512
