@@ -40,20 +40,26 @@ class Memory:
 
 @dataclass(frozen=True)
 class Measured:
-    """calls: a step's. costs: all of those; None where the compiler gave up, as it found no room."""
+    """calls: a step's. costs: of all of them; None of a program that has no room, whose memory is the least
+    that it would take.
+    """
 
     memory: Memory
     calls: int
     costs: Costs | None
 
 
-def measure(program: Program) -> Measured:
-    """Compiles the program for the devices that its arguments lie on.
+def measure(program: Program, capacity: float) -> Measured:
+    """Compiles the program for the devices that its arguments lie on, which have `capacity` bytes each.
+
+    It is not compiled if its arguments have no room.
 
     Raises:
       jax.errors.JaxRuntimeError: it does not compile for another reason than memory.
     """
-    beside = bytes_a_chip(program.beside)
+    arguments, beside = bytes_a_chip(program.arguments), bytes_a_chip(program.beside)
+    if arguments + beside > capacity:
+        return Measured(Memory(arguments, 0, 0, beside), program.calls, None)
     lowered = program.function.lower(*program.arguments)
     try:
         compiled = lowered.compile()
@@ -61,9 +67,7 @@ def measure(program: Program) -> Measured:
         needed = needed_bytes(str(error))
         if needed is None:
             raise
-        return Measured(
-            Memory(bytes_a_chip(program.arguments), 0, needed, beside), program.calls, None
-        )
+        return Measured(Memory(arguments, 0, needed, beside), program.calls, None)
     stats = compiled.memory_analysis()
     memory = Memory(
         arguments=stats.argument_size_in_bytes,

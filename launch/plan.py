@@ -67,8 +67,7 @@ class Plan:
 
     def misfit(self) -> str | None:
         """Why the run does not fit and what to change, or None."""
-        memories = {name: measured.memory for name, measured in self.measured.items()}
-        return misfit(self.config, memories, self.capacity, self.chips, self.shards)
+        return misfit(self.config, self.measured, self.capacity, self.chips, self.shards)
 
 
 def main() -> None:
@@ -109,7 +108,7 @@ def make_plan(
         )
     mesh = plan_mesh(config, shape, devices)
     measured = {
-        title: measure(program)
+        title: measure(program, chip.usable_gib * GIB)
         for title, program in programs(config, make_model(config, shape), mesh).items()
     }
     return Plan(name, topology, config, dict(mesh.shape), chip, measured)

@@ -5,26 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from launch.measure import GIB, Memory
+from launch.measure import GIB, Measured
 from riskpo_jax.config import Config
 
 
 def misfit(
-    config: Config, memories: Mapping[str, Memory], capacity: float, chips: int, shards: int
+    config: Config, measured: Mapping[str, Measured], capacity: float, chips: int, shards: int
 ) -> str | None:
     """One line on the program that exceeds the capacity by most, or None where all fit.
 
     Args:
-      memories: of each program, by name.
+      measured: each program's, by name.
       capacity: bytes that a chip has for a program.
       shards: parts that a batch is divided into, data x fsdp.
     """
-    name, memory = max(memories.items(), key=lambda item: item[1].total)
+    name, worst = max(measured.items(), key=lambda item: item[1].memory.total)
+    memory, least = worst.memory, "" if worst.costs else "at least "
     if memory.total <= capacity:
         return None
     lasting = memory.arguments + memory.beside
     return (
-        f"does not fit: {name} needs {memory.total / GIB:.2f} GiB a chip, "
+        f"does not fit: {name} needs {least}{memory.total / GIB:.2f} GiB a chip, "
         f"{(memory.total - capacity) / GIB:.2f} more than the {capacity / GIB:.2f} there are "
         f"(arguments {memory.arguments / GIB:.2f}, temporaries {memory.temporaries / GIB:.2f}, "
         f"beside it {memory.beside / GIB:.2f}): {_remedy(config, name, lasting, capacity, chips, shards)}"

@@ -42,7 +42,7 @@ def measured():
     config = resolve(from_flat(SETTINGS))
     mesh = plan_mesh(config, SHAPE, jax.devices()[:1])
     made = programs(config, setup.make_model(config, SHAPE), mesh)
-    return {name: measure(program) for name, program in made.items()}
+    return {name: measure(program, capacity=2**40) for name, program in made.items()}
 
 
 def flops_a_token(attended: int) -> int:
@@ -90,6 +90,18 @@ def test_arguments_are_the_state_of_a_run(measured):
     assert rollout.total == sum(
         (rollout.arguments, rollout.outputs, rollout.temporaries, rollout.beside)
     )
+
+
+def test_what_has_no_room_for_its_arguments_is_not_compiled():
+    config = resolve(from_flat(SETTINGS))
+    mesh = plan_mesh(config, SHAPE, jax.devices()[:1])
+    program = programs(config, setup.make_model(config, SHAPE), mesh)["rollout"]
+    arguments = bytes_a_chip(program.arguments)
+    least = measure(
+        program._replace(function=None), capacity=arguments
+    )  # no room for what is beside
+    assert least.costs is None
+    assert least.memory.total == arguments + bytes_a_chip(program.beside)
 
 
 def test_bytes_a_chip_are_those_of_its_part():

@@ -2,7 +2,8 @@
 
 import pytest
 
-from launch.measure import GIB, Memory, needed_bytes
+from launch.costs import Costs
+from launch.measure import GIB, Measured, Memory, needed_bytes
 from launch.verdict import misfit
 from riskpo_jax.config import from_flat
 
@@ -10,12 +11,14 @@ FINE = Memory(GIB, 0, GIB, 0)
 SMALL = {"model.param_dtype": "bfloat16", "train.moment_dtype": "bfloat16", "model.remat": True}
 
 
-def verdict(settings=None, capacity=16, **memories):
+def verdict(settings=None, capacity=16, costs=Costs(0, 0), **memories):  # noqa: B008
     """The line for a run on 8 chips, 4 data shards."""
     defaults = {"mesh.fsdp": 4, "mesh.tensor": 2, "train.micro_batch_size": 4}
     config = from_flat({**defaults, "rollout.questions_at_once": 4, **SMALL, **(settings or {})})
-    named = {name.replace("_", " "): memory for name, memory in memories.items()}
-    return misfit(config, named, capacity * GIB, chips=8, shards=4)
+    measured = {
+        name.replace("_", " "): Measured(memory, 1, costs) for name, memory in memories.items()
+    }
+    return misfit(config, measured, capacity * GIB, chips=8, shards=4)
 
 
 def test_the_capacity_itself_fits():
@@ -30,6 +33,11 @@ def test_the_line_has_the_numbers_of_the_worst_program():
         "(arguments 1.00, temporaries 20.00, beside it 2.00): "
     )
     assert "\n" not in line
+
+
+def test_what_was_not_compiled_needs_at_least_that():
+    line = verdict(costs=None, train_step=Memory(17 * GIB, 0, 0, 0))
+    assert "train step needs at least 17.00 GiB a chip" in line
 
 
 @pytest.mark.parametrize(
