@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from riskpo_jax.errors import UserError
@@ -48,9 +49,11 @@ def make_mesh(
             f"mesh (data={data}, fsdp={fsdp}, tensor={tensor}) needs {data * fsdp * tensor} "
             f"devices, there are {len(devices)}; choose sizes whose product is {len(devices)}"
         )
-    return jax.make_mesh(
-        (data, fsdp, tensor), MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices
+    # As `jax.make_mesh`, which on a 3-D torus only takes sizes that are products of its own.
+    grid = mesh_utils.create_device_mesh(
+        (data, fsdp, tensor), devices, allow_split_physical_axes=True
     )
+    return Mesh(grid, MESH_AXES, axis_types=(AxisType.Auto,) * 3)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

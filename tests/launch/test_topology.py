@@ -7,6 +7,7 @@ import pytest
 import launch.without_hardware  # noqa: F401  before JAX is imported
 from launch.topology import CHIPS, describe_topology, parse_mesh
 from riskpo_jax.errors import UserError
+from riskpo_jax.sharding import make_mesh
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,
@@ -65,3 +66,11 @@ def test_usable_memory_is_what_the_compiler_has(kind):
     array = jax.ShapeDtypeStruct((2**38,), "float32", sharding=place)
     with pytest.raises(jax.errors.JaxRuntimeError, match=rf"available HBM \({chip.usable_gib}G\)"):
         jax.jit(lambda x: x + 1).lower(array).compile()
+
+
+@needs_libtpu
+def test_a_mesh_may_split_the_sides_of_a_torus():
+    """8 is no product of sides of 4 x 4 x 4."""
+    _, devices = describe_topology("v5p:4x4x4")
+    mesh = make_mesh(data=8, fsdp=8, tensor=1, devices=devices)
+    assert len({device.id for device in mesh.devices.flat}) == 64
