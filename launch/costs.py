@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from launch.hlo import Computation, Instruction, Module, arrays, executions, size_in_bytes
+from launch.hlo import Computation, Instruction, Module, arrays, size_in_bytes
+from launch.loops import executions
 
 KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')

@@ -1,19 +1,17 @@
-"""Optimized HLO text as data: computations, their instructions, and how often each of them runs.
+"""Optimized HLO text as data: computations and their instructions.
 
-`Compiled.cost_analysis` counts the body of a loop once, and a scanned model is all loops. The text says how
-often a loop turns, so that whatever an instruction costs can be multiplied by the times it runs.
-The grammar: https://openxla.org/xla/operation_semantics, and `HloInstruction::ToString`.
+What the operations mean: https://openxla.org/xla/operation_semantics; how they are written:
+`HloInstruction::ToString` in XLA.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_BYTES = {"pred": 1, "token": 0, "opaque": 0}  # of types whose name does not end in its width
+_BITS = {"pred": 8, "token": 0, "opaque": 0}  # of types whose name does not hold its width
 _TUPLE = r"\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)"
 _INSTRUCTION = re.compile(
     rf"\s*(ROOT )?%([\w.\-]+) = ({_TUPLE}|\S+) ([\w\-]+)\((.*)"  # root, name, shape, opcode, the rest
@@ -25,7 +23,7 @@ _CALLEES = re.compile(
     r"(calls|body|condition|to_apply|true_computation|false_computation|branch_computations)="
     r"(?:%([\w.\-]+)|\{([^}]*)\})"
 )
-_KNOWN_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_DEVICES = re.compile(r"\b(?:num_partitions|replica_count)=(\d+)")
 _LAYOUT, _COMMENT = re.compile(r"(?<=\])\{[^{}]*\}"), re.compile(r"/\*.*?\*/")
 
 
@@ -87,11 +85,8 @@ def parse(text: str) -> Module:
                 found[2], found[3], found[4], operands, arguments, attributes
             )
             root = found[2] if found[1] else root
-    sizes = [re.search(rf"\b{what}=(\d+)", text[: text.find("\n")]) for what in _DEVICE_COUNTS]
-    return Module(computations, entry, math.prod(int(size[1]) for size in sizes if size))
-
-
-_DEVICE_COUNTS = ("num_partitions", "replica_count")
+    devices = math.prod(map(int, _DEVICES.findall(text[: text.find("\n")])))
+    return Module(computations, entry, devices)
 
 
 def arrays(shape: str) -> list[tuple[str, tuple[int, ...]]]:
@@ -107,82 +102,6 @@ def size_in_bytes(shape: str) -> int:
     return sum(math.prod(sizes) * _width(kind) // 8 for kind, sizes in arrays(shape))
 
 
-def executions(module: Module) -> tuple[Counter[str], list[str]]:
-    """How often each computation runs in one run of the program.
-
-    Every branch of a conditional counts as taken, and a loop that data may end early turns as often as it
-    can.
-
-    Returns:
-      counts by the computation's name, and the names of loops whose length the text does not tell; they
-      are counted as one turn.
-    """
-    counts, unknown = Counter(), []
-
-    def visit(name: str, times: int) -> None:
-        counts[name] += times
-        computation = module.computations[name]
-        for instruction in computation.instructions.values():
-            turns = 1
-            if instruction.opcode == "while":
-                known = trip_count(module, computation, instruction)
-                unknown.extend([] if known is not None else [instruction.name])
-                turns = 1 if known is None else known
-            for _, callee in instruction.callees():
-                visit(callee, times * turns)
-
-    visit(module.entry, 1)
-    return counts, unknown
-
-
-def trip_count(module: Module, computation: Computation, loop: Instruction) -> int | None:
-    """How often a `while` of `computation` turns: at most, where its condition has several parts.
-
-    XLA says so itself on CPU and GPU. Elsewhere the condition does: it compares a counter, which JAX's
-    loops raise by one a turn, with a constant.
-    """
-    if known := _KNOWN_TRIPS.search(loop.attributes):
-        return int(known[1])
-    condition = module.computations[dict(loop.callees())["condition"]]
-    initial = computation.operand(loop, 0)
-
-    def value(where: Computation, name: str, arguments: tuple[str, ...]) -> int | None:
-        """The integer that an instruction of the condition is before the first turn, if it is known."""
-        while (instruction := where.instructions[name]).opcode in ("copy", "bitcast", "convert"):
-            name = instruction.operands[0]
-        if instruction.opcode == "constant":
-            return int(instruction.arguments) if instruction.arguments.isdigit() else None
-        if instruction.opcode == "add":
-            terms = [value(where, operand, arguments) for operand in instruction.operands]
-            return None if None in terms else sum(terms)
-        if instruction.opcode == "parameter" and arguments:
-            return value(condition, arguments[int(instruction.arguments)], ())
-        if instruction.opcode == "get-tuple-element" and where is condition:
-            index = int(re.search(r"index=(\d+)", instruction.attributes)[1])
-            if initial.opcode == "tuple":
-                return value(computation, initial.operands[index], ())
-        return None
-
-    def bounds(where: Computation, name: str, arguments: tuple[str, ...]) -> Iterator[int]:
-        instruction = where.instructions[name]
-        if instruction.opcode in ("and", "copy", "bitcast"):
-            for operand in instruction.operands:
-                yield from bounds(where, operand, arguments)
-        elif instruction.opcode == "fusion":
-            callee = module.computations[dict(instruction.callees())["calls"]]
-            yield from bounds(callee, callee.root, instruction.operands)
-        elif instruction.opcode == "compare":
-            first, last = (value(where, x, arguments) for x in instruction.operands)
-            if "direction=GT" in instruction.attributes:
-                first, last = last, first
-            elif "direction=LT" not in instruction.attributes:
-                return
-            if first is not None and last is not None:
-                yield max(last - first, 0)
-
-    return min(bounds(condition, condition.root, ()), default=None)
-
-
 def _split_at_closing_parenthesis(text: str) -> tuple[str, str]:
     depth = 1
     for found in re.finditer(r"[()]", text):
@@ -194,5 +113,4 @@ def _split_at_closing_parenthesis(text: str) -> tuple[str, str]:
 
 def _width(kind: str) -> int:
     """Bits of an element: of bf16 16, of f8e4m3fn 8, of s4 4, of c64 64."""
-    digits = re.match(r"[a-z]+(\d+)", kind)
-    return 8 * _BYTES.get(kind, 0) if digits is None else int(digits[1])
+    return _BITS[kind] if kind in _BITS else int(re.match(r"[a-z]+(\d+)", kind)[1])

@@ -48,8 +48,8 @@ def _remedy(
         rows = config.rollout.questions_at_once or config.data.questions_per_step
         if rows > shards:
             return (
-                f"lower --rollout.questions_at_once={rows}, {rows // shards} a data shard, to {shards} "
-                "at least"
+                f"lower --rollout.questions_at_once={rows}, {rows // shards} a data shard, to as few "
+                f"as {shards}"
             )
         return (
             "raise tensor in --mesh, or lower --rollout.group_size="
@@ -60,7 +60,7 @@ def _remedy(
         return "give --model.remat, which recomputes layers instead of keeping their activations"
     rows = config.train.micro_batch_size or config.sequences_per_update
     if rows > shards:
-        return f"lower --train.micro_batch_size={rows}, {rows // shards} a data shard, to {shards} at least"
+        return f"lower --train.micro_batch_size={rows}, {rows // shards} a data shard, to as few as {shards}"
     return _smaller_types(config) or (
         f"raise tensor in --mesh (now {config.mesh.tensor}), take more chips, or lower "
         f"--rollout.max_response_length={config.rollout.max_response_length}"

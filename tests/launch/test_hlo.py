@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from launch.hlo import arrays, executions, parse, size_in_bytes
+from launch.hlo import arrays, parse, size_in_bytes
+from launch.loops import executions
 
 # A loop as the TPU compiler leaves it: no known_trip_count, a counter that starts at 1, a bound that is an
 # operand of the loop, a condition of two parts, one in a fusion; layouts and comments between shapes.

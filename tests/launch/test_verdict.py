@@ -44,7 +44,10 @@ def test_what_was_not_compiled_needs_at_least_that():
     ("settings", "remedy"),
     [
         ({"model.remat": False}, "give --model.remat"),
-        ({"train.micro_batch_size": 8}, "lower --train.micro_batch_size=8, 2 a data shard, to 4"),
+        (
+            {"train.micro_batch_size": 8},
+            "lower --train.micro_batch_size=8, 2 a data shard, to as few as 4",
+        ),
         ({"train.moment_dtype": "float32"}, "give --train.moment_dtype=bfloat16 (now float32)"),
         ({}, "raise tensor in --mesh (now 2)"),
     ],
