@@ -167,14 +167,16 @@ def print_skipped(console: Console, config: Config, skipped: int, split: str) ->
         )
 
 
-def load_mesh(config: Config, decoder_config: DecoderConfig) -> Mesh:
-    """The mesh over all devices.
+def load_mesh(
+    config: Config, decoder_config: DecoderConfig, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+    """The mesh over all devices: this machine's, or those that are given.
 
     Raises:
       UserError: sizes that do not multiply to the number of devices, or whose `tensor`, that of training or
         of the rollout, does not divide the model's heads.
     """
-    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor, devices)
     heads = decoder_config.num_heads
     for name, tensor in (("mesh", config.mesh.tensor), ("rollout", config.rollout.tensor)):
         if tensor and heads % tensor:
