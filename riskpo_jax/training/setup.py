@@ -255,6 +255,7 @@ def make_update(
     shards = data_shards(mesh)
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     unroll = config.model.unroll or (8 if on_cpu else 1)
+    tokens = config.train.tokens_per_micro_batch or (2048 if on_cpu else 16_384)
     return Update(
         model.clone(unroll=min(unroll, model.config.num_layers)),
         mesh,
@@ -263,7 +264,7 @@ def make_update(
         temperature=temperature,
         attention=make_attention(config.model.attention, model.config, model.dtype, mesh),
         budget=Budget(
-            tokens=config.train.tokens_per_micro_batch,
+            tokens=tokens,
             questions=-(-config.questions_per_update // shards),
             rows=-(-config.sequences_per_update // shards),
         ),
