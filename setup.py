@@ -11,7 +11,9 @@ setup(
     long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=find_packages(include=["riskpo_jax", "riskpo_jax.*", "experiments", "experiments.*"]),
+    packages=find_packages(
+        include=["riskpo_jax", "riskpo_jax.*", "experiments", "experiments.*", "launch", "launch.*"]
+    ),
     python_requires=">=3.11",
     install_requires=[
         "absl-py>=2.1",

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 
 def length_buckets(longest: int) -> tuple[int, ...]:
-    """About eight lengths up to `longest`, ascending, each at most 1.5 times the one before.
+    """Lengths up to `longest`, ascending: halves of it down to a 32nd, and the middles between them.
 
     Multiples of 16 (of 128 from 1,024 on, which attention kernels want), but for `longest` itself.
     """
     multiple = 128 if longest >= 1024 else 16
-    shares = (1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4)
-    rounded = {-int(-longest * share // multiple) * multiple for share in shares}
+    halves = [longest / 2**k for k in range(6)]
+    rounded = {-int(-size // multiple) * multiple for half in halves for size in (half, half * 3 / 4)}
     return (*sorted(length for length in rounded if length < longest), longest)
 
 

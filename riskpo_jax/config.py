@@ -50,6 +50,11 @@ class ModelConfig:
         "products, or all.",
         choices=("none", "products", "all"),
     )
+    unroll: int = setting(
+        0,
+        "Layers that the update computes one after another instead of in a loop, which would copy what the "
+        "backward pass needs; 0: up to 8 on a CPU, 1 elsewhere, where compiling takes longer.",
+    )
     attention: str = setting(
         "auto",
         "What computes attention over whole sequences: cudnn on GPUs, splash on TPUs, else xla (auto).",
@@ -304,7 +309,9 @@ class TrainConfig:
     epochs: int = setting(1, "Passes over each rollout batch (rl).")
     minibatches: int = setting(1, "Updates in one pass (rl).")
     tokens_per_micro_batch: int = setting(
-        8192, "Response tokens, padding included, in one backward pass of one data shard."
+        0,
+        "Response tokens, padding included, in one backward pass of one data shard; 0: 2,048 on a CPU, "
+        "whose caches hold about as much, 16,384 elsewhere.",
     )
     old_logprobs: str = setting(
         "sampler",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from riskpo_jax.errors import UserError
@@ -53,9 +54,11 @@ def make_mesh(
             f"mesh (data={data}, fsdp={fsdp}, tensor={tensor}) needs {data * fsdp * tensor} "
             f"devices, there are {len(devices)}; choose sizes whose product is {len(devices)}"
         )
-    return jax.make_mesh(
-        (data, fsdp, tensor), MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices
+    # As `jax.make_mesh`, which on a 3-D torus only takes sizes that are products of its own.
+    grid = mesh_utils.create_device_mesh(
+        (data, fsdp, tensor), devices, allow_split_physical_axes=True
     )
+    return Mesh(grid, MESH_AXES, axis_types=(AxisType.Auto,) * 3)
 
 
 def rollout_mesh(mesh: Mesh, tensor: int) -> Mesh:

@@ -88,9 +88,12 @@ def test_a_package_imports_only_what_lies_below_it(package):
     assert not violations
 
 
-def test_nothing_imports_the_experiments():
+def test_nothing_imports_the_programs():
+    """experiments/ sees all of riskpo_jax/, launch/ sees both, and nobody sees them."""
     for file in FILES:
         assert not [name for name in imported(file) if is_inside(name, "experiments")], file
+    for file in [*FILES, *(ROOT / "experiments").rglob("*.py")]:
+        assert not [name for name in imported(file) if is_inside(name, "launch")], file
 
 
 def test_linen_stays_in_models():

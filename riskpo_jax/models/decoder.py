@@ -147,6 +147,7 @@ class Decoder(nn.Module):
     parameters it initialises; adapters are float32. remat: what each layer recomputes in the backward
     pass, a key of REMAT. lora: the adapters that every layer has beside its own parameters.
     mesh: where activations are divided over devices, rows over the data axes; None leaves it to XLA.
+    unroll: layers in one turn of the loop over them.
     """
 
     config: DecoderConfig

@@ -7,15 +7,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from riskpo_jax.models.attention import KV, Attention, xla
 from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.models.partitioning import placed_shapes
-from riskpo_jax.models.prompts import read_prompts
+from riskpo_jax.models.prompts import kv_sharding, read_prompts
 from riskpo_jax.rollout.cache import Int8, Stored, put_cache_rows, store_kv, take_cache_rows
 from riskpo_jax.rollout.decode import decode
-from riskpo_jax.sharding import LOGICAL_RULES, batch_sharding, data_shards, fit, replicated
+from riskpo_jax.sharding import batch_sharding, data_shards, replicated
 from riskpo_jax.types import Prompts
 
 
@@ -54,7 +54,7 @@ class Programs:
             32, -(-longest // (8 * 32)) * 32
         )  # eight blocks, or fewer if those are short
         self.width = min(steps_per_sync, self.block)
-        self.kv_sharding = _kv_sharding(model, mesh)
+        self.kv_sharding = kv_sharding(model.config, mesh)
         self.params = jax.tree_util.tree_map_with_path(
             partial(_as_read, model.dtype), placed_shapes(model, mesh)
         )
@@ -114,14 +114,6 @@ def _as_read(dtype: jnp.dtype, path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.S
     """A parameter as decoding wants it. Scales stay as they are: norms are computed in float32."""
     dtype = leaf.dtype if path[-1].key == "scale" else dtype
     return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=leaf.sharding)
-
-
-def _kv_sharding(model: Decoder, mesh: Mesh) -> NamedSharding:
-    """Of [L, rows, K, ...]: rows over the data axes, heads over `tensor` where they divide."""
-    rules = dict(LOGICAL_RULES)
-    spec = PartitionSpec(None, rules["batch"], rules["kv_heads"])
-    shape = (model.config.num_layers, data_shards(mesh), model.config.num_kv_heads)
-    return fit(NamedSharding(mesh, spec), shape)
 
 
 def _read(model: Decoder, attention: Attention, kv_dtype, params: Any, prompts: Prompts) -> KV:

@@ -82,10 +82,10 @@ class Session:
             if complete:
                 yield self.finished(complete)
             complete = self.take_up(jax.device_get(drawn))
-            self.tidy_timeline()
-            self.seat()
-        if complete:
-            yield self.finished(complete)
+            if self.seating.unfinished_Q.any():
+                self.tidy_timeline()
+                self.seat()
+        yield self.finished(complete)
 
     def rehearse(self, blocks: int) -> None:
         """Decodes once behind a timeline of so many full blocks, and forgets it."""

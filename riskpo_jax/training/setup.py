@@ -167,14 +167,16 @@ def print_skipped(console: Console, config: Config, skipped: int, split: str) ->
         )
 
 
-def load_mesh(config: Config, decoder_config: DecoderConfig) -> Mesh:
-    """The mesh over all devices.
+def load_mesh(
+    config: Config, decoder_config: DecoderConfig, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+    """The mesh over all devices: this machine's, or those that are given.
 
     Raises:
       UserError: sizes that do not multiply to the number of devices, or whose `tensor`, that of training or
         of the rollout, does not divide the model's heads.
     """
-    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor, devices)
     heads = decoder_config.num_heads
     for name, tensor in (("mesh", config.mesh.tensor), ("rollout", config.rollout.tensor)):
         if tensor and heads % tensor:
@@ -251,15 +253,18 @@ def make_update(
 ) -> Update:
     """The update as the configuration says: its micro-batches, attention and placement."""
     shards = data_shards(mesh)
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    unroll = config.model.unroll or (8 if on_cpu else 1)
+    tokens = config.train.tokens_per_micro_batch or (2048 if on_cpu else 16_384)
     return Update(
-        model,
+        model.clone(unroll=min(unroll, model.config.num_layers)),
         mesh,
         optimizer,
         token_loss,
         temperature=temperature,
         attention=make_attention(config.model.attention, model.config, model.dtype, mesh),
         budget=Budget(
-            tokens=config.train.tokens_per_micro_batch,
+            tokens=tokens,
             questions=-(-config.questions_per_update // shards),
             rows=-(-config.sequences_per_update // shards),
         ),

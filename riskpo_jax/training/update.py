@@ -23,7 +23,7 @@ from riskpo_jax.masked import Mean, length_mask
 from riskpo_jax.models import lora
 from riskpo_jax.models.attention import Attention
 from riskpo_jax.models.decoder import Decoder
-from riskpo_jax.models.prompts import PromptStates, read_prompts
+from riskpo_jax.models.prompts import PromptStates, read_prompts, states_sharding
 from riskpo_jax.sharding import data_shards, place, replicated
 from riskpo_jax.training.accumulate import Metrics, Sums, micro_batch_sums, prompt_gradients
 from riskpo_jax.training.logprobs import response_logprobs
@@ -60,12 +60,18 @@ class Update:
             attention=attention,
             shards=data_shards(mesh),
         )
-        self.token_loss, self.optimizer, self.shardings = token_loss, optimizer, shardings
-        self._read_prompts = partial(read_prompts, model, attention=attention)
-        self.read = jax.jit(self._read)
-        self.score = jax.jit(self._logprobs, out_shardings=replicated(mesh))
-        self.add = jax.jit(self._add, donate_argnums=(0, 1))
-        self.read_back = jax.jit(self._read_back, donate_argnums=0)
+        self.token_loss, self.optimizer = token_loss, optimizer
+        # A layer at a time: a prompt is too small a part of the work to compile all its layers one by one.
+        reader = model.clone(unroll=1)
+        self._read_prompts = partial(read_prompts, reader, attention=attention)
+        whole = replicated(mesh)
+        sums, states = Sums(shardings, whole, whole), states_sharding(model.config, mesh)
+        self.read = jax.jit(self._read, out_shardings=states)
+        self.score = jax.jit(self._logprobs, out_shardings=whole)
+        self.no_sums = jax.jit(self._no_sums, out_shardings=sums)
+        self.nothing_wanted = jax.jit(_zeros_in_float32, out_shardings=states)
+        self.add = jax.jit(self._add, donate_argnums=(0, 1), out_shardings=(sums, states))
+        self.read_back = jax.jit(self._read_back, donate_argnums=0, out_shardings=sums)
         self.apply = jax.jit(self._apply, donate_argnums=(0, 1))
 
     def __call__(
@@ -89,10 +95,10 @@ class Update:
             prompts = place(self.mesh, prompts)
             states = self.read(params, frozen, prompts)
             beside = None if reference is None else self.read(reference, frozen, prompts)
-            wanted = jax.tree.map(lambda x: jnp.zeros_like(x, jnp.float32), states)
+            wanted = self.nothing_wanted(states)
             for batch in batches:
                 args = params, frozen, states, reference, beside, prompts, place(self.mesh, batch)
-                sums = self.zeros(*args) if sums is None else sums
+                sums = self.no_sums(*args) if sums is None else sums
                 sums, wanted = self.add(sums, wanted, *args)
             sums = self.read_back(sums, wanted, params, frozen, prompts)
         return self.apply(params, opt_state, sums, key)
@@ -124,23 +130,11 @@ class Update:
         prompts, batch = place(self.mesh, prompts), place(self.mesh, batch)
         states = self.read(params, frozen, prompts)
         beside = None if reference is None else self.read(reference, frozen, prompts)
-        wanted = jax.tree.map(lambda x: jnp.zeros_like(x, jnp.float32), states)
         args = params, frozen, states, reference, beside, prompts, batch
-        sums, wanted = self.add(self.zeros(*args), wanted, *args)
+        sums, wanted = self.add(self.no_sums(*args), self.nothing_wanted(states), *args)
         sums = self.read_back(sums, wanted, params, frozen, prompts)
         jax.block_until_ready(sums)
         self.apply.lower(params, opt_state, sums, jax.random.key(0)).compile()
-
-    def zeros(self, *args) -> Sums:
-        """The sums before the first micro-batch, placed like the parameters."""
-        shapes, _ = jax.eval_shape(self._sums, *args)
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (shapes.loss, shapes.metrics))
-        gradients = jax.tree.map(
-            lambda x, sharding: jnp.zeros(x.shape, x.dtype, device=sharding),
-            shapes.gradients,
-            self.shardings,
-        )
-        return Sums(gradients, *zeros)
 
     def _read(self, params: Any, frozen: Any, prompts: Prompts) -> PromptStates:
         return self._read_prompts(lora.join(frozen, params), prompts)
@@ -175,18 +169,23 @@ class Update:
         return micro_batch_sums(loss_fn, params, states, batch)
 
     def _add(self, sums: Sums, wanted: PromptStates, *args) -> tuple[Sums, PromptStates]:
-        total = jax.tree.map(jnp.add, (sums, wanted), self._sums(*args))
-        return total[0].replace(gradients=self._placed(total[0].gradients)), total[1]
+        return jax.tree.map(jnp.add, (sums, wanted), self._sums(*args))
+
+    def _no_sums(self, *args) -> Sums:
+        """Placed as `add` returns them, so that it is compiled once."""
+        sums, _ = jax.eval_shape(self._sums, *args)
+        return _zeros_in_float32(sums)
 
     def _read_back(self, sums: Sums, wanted: PromptStates, params, frozen, prompts) -> Sums:
         read = partial(self._read, frozen=frozen, prompts=prompts)
-        gradients = jax.tree.map(jnp.add, sums.gradients, prompt_gradients(read, params, wanted))
-        return sums.replace(gradients=self._placed(gradients))
+        gradients = prompt_gradients(read, params, wanted)
+        return sums.replace(gradients=jax.tree.map(jnp.add, sums.gradients, gradients))
 
     def _apply(self, params, opt_state, sums: Sums, key: jax.Array):
         gradients = jax.tree.map(lambda g: g / jnp.maximum(sums.loss.count, 1), sums.gradients)
         params, opt_state, metrics = apply_finite(self.optimizer, gradients, opt_state, params, key)
         return params, opt_state, sums.metrics | {"loss/total": sums.loss} | metrics
 
-    def _placed(self, gradients: Any) -> Any:
-        return jax.lax.with_sharding_constraint(gradients, self.shardings)
+
+def _zeros_in_float32(tree: Any) -> Any:
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), tree)
