@@ -1,6 +1,5 @@
 """Settings of the whole suite: CPU devices and strict broadcasting."""
 
-import contextlib
 import json
 import os
 from pathlib import Path
@@ -45,33 +44,6 @@ def tiny_params(tiny_model):
     from riskpo_jax.sharding import make_mesh
 
     return init_params(tiny_model, jax.random.key(0), make_mesh())
-
-
-_COMPILED: list[float] | None = None  # the seconds of each compilation while one counts
-
-
-def _heard(event: str, seconds: float, **_) -> None:
-    if _COMPILED is not None and event == "/jax/core/compile/backend_compile_duration":
-        _COMPILED.append(seconds)
-
-
-jax.monitoring.register_event_duration_secs_listener(_heard)
-
-
-@pytest.fixture(scope="session")
-def compiled():
-    """`with compiled() as programs:` lists what XLA compiles meanwhile, each by its seconds."""
-
-    @contextlib.contextmanager
-    def compiled():
-        global _COMPILED
-        _COMPILED = []
-        try:
-            yield _COMPILED
-        finally:
-            _COMPILED = None
-
-    return compiled
 
 
 @pytest.fixture(scope="session")

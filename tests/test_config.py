@@ -102,7 +102,7 @@ BAD = [
         {"train.minibatches": 7},
         "--train.minibatches=7 does not divide --data.questions_per_step=30",
     ),
-    ({"train.tokens_per_micro_batch": 0}, "--train.tokens_per_micro_batch=0 must be at least 1"),
+    ({"train.tokens_per_micro_batch": -1}, "--train.tokens_per_micro_batch=-1 must be at least 0"),
     ({"train.old_logprobs": "both"}, "--train.old_logprobs='both' is not one of sampler, trainer"),
     ({"rollout.slots": -1}, "--rollout.slots=-1 must be at least 0"),
     ({"rollout.steps_per_sync": 0}, "--rollout.steps_per_sync=0 must be at least 1"),

@@ -52,7 +52,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def metrics(workdir: Path) -> list[dict]:
-    clocks = ("time/", "throughput/")
+    clocks = ("time/", "throughput/", "compile/")
     rows = read_jsonl(workdir / "metrics.jsonl")
     return [{k: v for k, v in row.items() if not k.startswith(clocks)} for row in rows]
 
