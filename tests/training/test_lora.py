@@ -124,8 +124,11 @@ def test_only_adapters_have_state_and_the_base_is_not_touched(
 
 
 def test_the_update_makes_no_gradient_and_no_copy_of_the_base(make_config):
-    """Its temporaries are smaller than a base which is large beside the activations."""
-    config = make_config(lora__rank=1, train__tokens_per_micro_batch=16)
+    """Its temporaries are smaller than a base which is large beside the activations.
+
+    Layers in a loop: one after another, as by default on a CPU, XLA holds copies of their weights.
+    """
+    config = make_config(lora__rank=1, train__tokens_per_micro_batch=16, model__unroll=1)
     sizes = DecoderConfig(23, 512, 1024, 6, 4, 2, 128)
     model = Decoder(sizes, remat="all", lora=Lora(rank=1, alpha=1.0))
     base, adapters = lora.split(placed_shapes(model, make_mesh()))
