@@ -62,7 +62,13 @@ def main() -> None:
         }
     if _PROFILE.value:
         line["profile"] = profiled(stepper)
-    line |= utilisation(config, work, times, stepper.prefill_seconds(_REPEATS.value))
+    line |= utilisation(config, work, times, prefill_seconds(stepper, work))
+    if work.mean_response_length is not None:
+        scheduled = stepper.scheduled_seconds(work.lengths_QxG(), _REPEATS.value)
+        line |= {
+            "scheduled_rollout_s": scheduled,
+            "rollout_s_to_scheduled": line["rollout_s"] / scheduled,
+        }
     del stepper
     if work.mean_response_length is not None:
         line |= against_packed(work, times)
@@ -108,7 +114,7 @@ def others_cpus(before: float | None, times: Sequence[StepTimes]) -> float | Non
 
 
 def utilisation(
-    config: Config, work: Workload, times: Sequence[StepTimes], prefill_s: Sequence[float]
+    config: Config, work: Workload, times: Sequence[StepTimes], prefill: float
 ) -> dict[str, float]:
     """The work that the medians did, as fractions of this machine's ceilings."""
     c, devices = work.model, machine.describe()["devices"]
@@ -117,7 +123,6 @@ def utilisation(
     flops_per_s = devices * ceilings.matrix_product_flops_per_s(work.dtype)
     bytes_per_s = devices * ceilings.copy_bytes_per_s()
     line = summary(times)
-    prefill = statistics.median(prefill_s)
     decode = line["rollout_s"] - prefill
     size = jnp.dtype(work.dtype).itemsize
     read = model_work.decode_bytes(c, prompts_Q, lengths_QxG, size, size)
@@ -134,6 +139,11 @@ def utilisation(
         "rollout_mfu": rollout_flops / line["rollout_s"] / flops_per_s,
         "decode_mbu": read / decode / bytes_per_s,
     }
+
+
+def prefill_seconds(stepper: Stepper, work: Workload) -> float:
+    """Of a rollout that ends with the first token."""
+    return stepper.rollout_seconds(np.ones_like(work.lengths_QxG()), _REPEATS.value)
 
 
 def profiled(stepper: Stepper) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 import time
 
 import jax
@@ -48,7 +49,7 @@ class Stepper:
     def step(self) -> StepTimes:
         """A rollout, until its tokens are on the host, and an update, until it is done."""
         began = time.perf_counter()
-        prompts, rollout = self.sample(self._work.lengths_N())
+        prompts, rollout = self.sample(self._work.lengths_QxG())
         sampled = time.perf_counter()
         rewards_QxG = self._work.rewards_QxG()
         self.state, _ = self._train_step(self.state, {}, prompts, rollout, rewards_QxG, None)
@@ -57,23 +58,40 @@ class Stepper:
         lengths_QxG = rollout.lengths.reshape(rewards_QxG.shape)
         return StepTimes(sampled - began, updated - sampled, lengths_QxG)
 
-    def sample(self, lengths_N: np.ndarray) -> tuple[Prompts, Rollout]:
-        """The workload's prompts, and responses of these lengths to them."""
-        work = self._work
-        lengths_Q = np.full(work.questions, work.prompt_length, np.int32)
-        prompts = Prompts(work.prompts_QxP(), lengths_Q)
+    def sample(self, lengths_QxG: np.ndarray) -> tuple[Prompts, Rollout]:
+        """The first Q of the workload's prompts, and G responses of these lengths to each."""
+        work, (Q, G) = self._work, lengths_QxG.shape
+        prompts = Prompts(work.prompts_QxP()[:Q], np.full(Q, work.prompt_length, np.int32))
         key = purpose_key(self.state.key, Purpose.ROLLOUT, self.state.step)
         sampling = setup.rollout_sampling(self._config)
         rollout = self._sampler(
-            self.state.params, key, prompts, work.group_size, sampling, limits_N=lengths_N
+            self.state.params, key, prompts, G, sampling, limits_N=lengths_QxG.reshape(-1)
         )
         return prompts, rollout
 
-    def prefill_seconds(self, repeats: int) -> list[float]:
-        """Seconds of rollouts of one token."""
+    def rollout_seconds(self, lengths_QxG: np.ndarray, repeats: int) -> float:
+        """The median time of rollouts of these lengths, after one that is not counted."""
         seconds = []
         for _ in range(repeats + 1):
             began = time.perf_counter()
-            self.sample(np.ones_like(self._work.lengths_N()))
+            self.sample(lengths_QxG)
             seconds.append(time.perf_counter() - began)
-        return seconds[1:]
+        return statistics.median(seconds[1:])
+
+    def scheduled_seconds(self, lengths_QxG: np.ndarray, repeats: int) -> float:
+        """A rollout whose every token costs what it costs with just those rows that still go on.
+
+        That is the least for rows that all begin at once: no token is drawn for a row that has ended. The
+        cost of a token is measured for N, N / 2, ... rows and taken to be linear between them.
+        """
+        (Q, G), rows, a_token = lengths_QxG.shape, [], []
+        shapes = [(Q // 2**k, G) for k in range(Q.bit_length()) if Q % 2**k == 0]
+        shapes += [(1, G // 2**k) for k in range(1, G.bit_length()) if G % 2**k == 0]
+        ones = [np.ones(shape, np.int32) for shape in shapes]
+        for one in ones:
+            more = self.rollout_seconds(33 * one, repeats) - self.rollout_seconds(one, repeats)
+            rows.append(one.size)
+            a_token.append(more / 32)
+        alive = (lengths_QxG.reshape(-1)[:, None] > np.arange(lengths_QxG.max())).sum(axis=0)
+        costs = np.interp(alive[1:], rows[::-1], a_token[::-1])
+        return self.rollout_seconds(ones[0], repeats) + float(costs.sum())

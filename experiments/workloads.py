@@ -50,12 +50,12 @@ class Workload:
         shape = self.questions, self.prompt_length
         return np.random.default_rng(0).integers(0, self.model.vocab_size, shape, np.int32)
 
-    def lengths_N(self) -> np.ndarray:
+    def lengths_QxG(self) -> np.ndarray:
         """The number of tokens of each response, the same in every process."""
-        N = self.questions * self.group_size
+        shape = self.questions, self.group_size
         if self.mean_response_length is None:
-            return np.full(N, self.response_length, np.int32)
-        drawn = np.random.default_rng(1).geometric(1 / self.mean_response_length, N)
+            return np.full(shape, self.response_length, np.int32)
+        drawn = np.random.default_rng(1).geometric(1 / self.mean_response_length, shape)
         return np.minimum(drawn, self.response_length).astype(np.int32)
 
     def rewards_QxG(self) -> np.ndarray:

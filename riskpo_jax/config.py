@@ -53,7 +53,7 @@ class ModelConfig:
     unroll: int = setting(
         0,
         "Layers that the update computes one after another instead of in a loop, which would copy what the "
-        "backward pass needs; 0: up to 8 on a CPU, 1 elsewhere, where compiling takes longer.",
+        "backward pass needs; 0: up to 8 on a CPU without adapters, else 1, which compiles faster.",
     )
     attention: str = setting(
         "auto",
@@ -338,7 +338,10 @@ class EvalConfig:
     temperature: float = setting(1.0, "Sampling temperature; 0 is greedy.")
     top_k: int = setting(0, "Sample among the k likeliest tokens; 0 is off.")
     top_p: float = setting(1.0, "Sample among the likeliest tokens of this total mass; 1 is off.")
-    batch_size: int = setting(50, "Problems in one call of the sampler.")
+    batch_size: int = setting(
+        50,
+        "Problems that are sampled, graded and saved together (--rollout.slots bounds the memory).",
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -254,7 +254,8 @@ def make_update(
     """The update as the configuration says: its micro-batches, attention and placement."""
     shards = data_shards(mesh)
     on_cpu = mesh.devices.flat[0].platform == "cpu"
-    unroll = config.model.unroll or (8 if on_cpu else 1)
+    # With the layers of a frozen base one by one, XLA would copy all of it.
+    unroll = config.model.unroll or (8 if on_cpu and model.lora is None else 1)
     tokens = config.train.tokens_per_micro_batch or (2048 if on_cpu else 16_384)
     return Update(
         model.clone(unroll=min(unroll, model.config.num_layers)),

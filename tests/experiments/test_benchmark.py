@@ -43,7 +43,7 @@ def small_ceilings():
 
 def test_the_line(call, monkeypatch, small_ceilings):
     monkeypatch.setitem(WORKLOADS, "w_tiny", TINY)
-    flags = "--workload=w_tiny", "--repeats=3", "--train.micro_batch_size=4", "--profile"
+    flags = "--workload=w_tiny", "--repeats=3", "--train.tokens_per_micro_batch=64", "--profile"
     status, out, err = call(benchmark, *flags, devices=True)
     assert status == 0, err
     assert out.count("\n") == 1
@@ -76,7 +76,7 @@ def test_the_line(call, monkeypatch, small_ceilings):
         ("--rollout.group_size=2", "--rollout.group_size is fixed by the workload"),
         ("--data.path=x", "--data.path means nothing to this program"),
         ("--model.path=x", "--model.path means nothing to this program"),
-        ("--train.micro_batch_size=7", "--train.micro_batch_size=7"),
+        ("--train.tokens_per_micro_batch=-1", "--train.tokens_per_micro_batch=-1"),
     ],
 )
 def test_bad_input_is_one_line(flag, complaint, call):
@@ -92,12 +92,12 @@ def test_the_reference_workloads_are_settings_of_a_run(name, call):
 
 
 def test_lengths_of_the_tail():
-    lengths = WORKLOADS["w_tail"].lengths_N()
+    lengths = WORKLOADS["w_tail"].lengths_QxG()
     assert lengths.shape == (128,) and lengths.min() >= 1 and lengths.max() <= 512
-    np.testing.assert_array_equal(lengths, WORKLOADS["w_tail"].lengths_N())
+    np.testing.assert_array_equal(lengths, WORKLOADS["w_tail"].lengths_QxG())
     assert abs(lengths.mean() - 48) < 2 * 48 / np.sqrt(128)  # two standard errors
-    assert (WORKLOADS["w_small"].lengths_N() == 128).all()
-    assert (TINY.lengths_N() <= TINY.response_length).all()
+    assert (WORKLOADS["w_small"].lengths_QxG() == 128).all()
+    assert (TINY.lengths_QxG() <= TINY.response_length).all()
     assert workloads.workload("w_small") is WORKLOADS["w_small"]
 
 
