@@ -231,7 +231,7 @@ def test_another_key_draws_other_tokens_and_compiles_nothing(make_programs, tiny
 def test_a_cache_of_few_bits_is_off_by_little(
     make_programs, replay, tiny_params, kv_dtype, tolerance
 ):
-    """In the log-probabilities of what was drawn, root mean square, against a whole forward pass in float32."""
+    """Log-probabilities of what was drawn, root mean square, against a whole forward pass in float32."""
     programs = make_programs(LONG, RARE, kv_dtype=jnp.dtype(kv_dtype))
     sampler, limits = Sampler(programs, slots=N), np.full(N, 50)
     rollout = sampler(tiny_params, KEY, prompts(), G, PLAIN, limits_N=limits)
