@@ -12,7 +12,9 @@ def length_buckets(longest: int) -> tuple[int, ...]:
     """
     multiple = 128 if longest >= 1024 else 16
     halves = [longest / 2**k for k in range(6)]
-    rounded = {-int(-size // multiple) * multiple for half in halves for size in (half, half * 3 / 4)}
+    rounded = {
+        -int(-size // multiple) * multiple for half in halves for size in (half, half * 3 / 4)
+    }
     return (*sorted(length for length in rounded if length < longest), longest)
 
 
