@@ -227,6 +227,21 @@ def test_another_key_draws_other_tokens_and_compiles_nothing(make_programs, tiny
     assert (first.tokens[:, 0] != second.tokens[:, 0]).mean() > 0.7
 
 
+@pytest.mark.parametrize(("kv_dtype", "tolerance"), [("int8", 0.02), ("bfloat16", 0.01)])
+def test_a_cache_of_few_bits_is_off_by_little(
+    make_programs, replay, tiny_params, kv_dtype, tolerance
+):
+    """Log-probabilities of what was drawn, root mean square, against a whole forward pass in float32."""
+    programs = make_programs(LONG, RARE, kv_dtype=jnp.dtype(kv_dtype))
+    sampler, limits = Sampler(programs, slots=N), np.full(N, 50)
+    rollout = sampler(tiny_params, KEY, prompts(), G, PLAIN, limits_N=limits)
+    _, logprobs = replay(tiny_params, KEY, prompts(), rollout, PLAIN)
+    drawn = np.arange(LONG) < rollout.lengths[:, None]
+    error = np.sqrt(np.mean((rollout.logprobs - logprobs)[drawn] ** 2))
+    assert rollout.lengths.max() > programs.block  # so that a block was put away
+    assert 1e-5 < error < tolerance
+
+
 def test_one_response_to_one_question(make_programs, replay, tiny_params):
     one = jax.tree.map(lambda x: x[2:3], prompts())
     for slots in (1, 8):
