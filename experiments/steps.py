@@ -87,11 +87,12 @@ class Stepper:
         (Q, G), rows, a_token = lengths_QxG.shape, [], []
         shapes = [(Q // 2**k, G) for k in range(Q.bit_length()) if Q % 2**k == 0]
         shapes += [(1, G // 2**k) for k in range(1, G.bit_length()) if G % 2**k == 0]
+        tokens = min(33, self._work.response_length)
         ones = [np.ones(shape, np.int32) for shape in shapes]
         for one in ones:
-            more = self.rollout_seconds(33 * one, repeats) - self.rollout_seconds(one, repeats)
+            more = self.rollout_seconds(tokens * one, repeats) - self.rollout_seconds(one, repeats)
             rows.append(one.size)
-            a_token.append(more / 32)
+            a_token.append(more / (tokens - 1))
         alive = (lengths_QxG.reshape(-1)[:, None] > np.arange(lengths_QxG.max())).sum(axis=0)
         costs = np.interp(alive[1:], rows[::-1], a_token[::-1])
         return self.rollout_seconds(ones[0], repeats) + float(costs.sum())

@@ -93,7 +93,7 @@ def test_the_reference_workloads_are_settings_of_a_run(name, call):
 
 def test_lengths_of_the_tail():
     lengths = WORKLOADS["w_tail"].lengths_QxG()
-    assert lengths.shape == (128,) and lengths.min() >= 1 and lengths.max() <= 512
+    assert lengths.shape == (16, 8) and lengths.min() >= 1 and lengths.max() <= 512
     np.testing.assert_array_equal(lengths, WORKLOADS["w_tail"].lengths_QxG())
     assert abs(lengths.mean() - 48) < 2 * 48 / np.sqrt(128)  # two standard errors
     assert (WORKLOADS["w_small"].lengths_QxG() == 128).all()
