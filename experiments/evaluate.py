@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from absl import flags
 from jax.sharding import Mesh
 from rich.console import Console
@@ -129,8 +130,8 @@ def names_of(source: Source, path: Path) -> tuple[str, str]:
 def what_is_asked(source: Source, policy: setup.Policy, eval_sets: Sequence[EvalSet]) -> list[str]:
     """The model, a prompt as it sees it, and what limits it."""
     data, rollout, asked = policy.config.data, policy.config.rollout, policy.config.eval
-    tokens = data.max_prompt_length + rollout.max_response_length
-    cache = asked.batch_size * asked.samples * tokens * cache_bytes_per_token(policy)
+    slots = rollout.slots or policy.config.sequences_per_step
+    cache = slots * rollout.max_response_length * cache_bytes_per_token(policy)
     model = f"{policy.config.model.path} as it is"
     if source.run:
         model = f"step {source.step} of {source.run.path}"
@@ -140,16 +141,16 @@ def what_is_asked(source: Source, policy: setup.Policy, eval_sets: Sequence[Eval
         *what_the_model_sees(policy, eval_sets[0].problems[0]),
         f"chat template: {data.chat_template}; at most {data.max_prompt_length} tokens of prompt and "
         f"{rollout.max_response_length} of response",
-        f"{asked.batch_size} problems x {asked.samples} responses at once have a KV cache of "
-        f"{cache / 1e9:.3g} GB; --eval.batch_size says how many",
+        f"{asked.samples} responses to each; up to {slots} at the same time (--rollout.slots) have a KV "
+        f"cache of {cache / 1e9:.3g} GB",
     ]
 
 
 def cache_bytes_per_token(policy: setup.Policy) -> int:
-    """Keys and values of all layers, in the type that they are computed in."""
-    shape = policy.model.config
+    """Keys and values of all layers, in the type that they are kept in; int8 without its scales."""
+    shape, dtype = policy.model.config, policy.config.rollout.kv_cache_dtype
     values = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim
-    return values * policy.model.dtype.itemsize
+    return values * jnp.dtype(policy.model.dtype if dtype == "compute" else dtype).itemsize
 
 
 def complete(

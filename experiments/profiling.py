@@ -18,7 +18,7 @@ from jax.profiler import ProfileData, ProfileOptions
 
 # A part, and the scopes that mean it; the first that is found counts.
 PARTS = {
-    "sampling": r"sampling|_gumbel",
+    "sampling": r"sampling",
     "optimizer": r"optimizer",
     "head": r"unembed",
     "vocabulary softmax": r"logprobs|log_softmax|take_along_axis",
@@ -108,7 +108,7 @@ def by_part(
 
 
 def part_of(module: str, operation: str, scope: str) -> str:
-    """The program, the pass where there are two, and the part: "train_step: backward attention"."""
+    """The program, the pass where there are two, and the part: "add: backward attention"."""
     unscoped = COPIES if re.match("copy|(wrapped_)?broadcast", operation) else OTHER
     part = next((part for part, words in PARTS.items() if re.search(words, scope)), unscoped)
     direction = ""
@@ -118,4 +118,5 @@ def part_of(module: str, operation: str, scope: str) -> str:
         direction = "backward "
     elif "jvp(" in scope:
         direction = "forward "
-    return f"{module.removeprefix('jit_')}: {direction}{part}"
+    program = module.removeprefix("jit_").lstrip("_")
+    return f"{program}: {direction}{part}"

@@ -13,7 +13,8 @@ from riskpo_jax.errors import UserError
 
 # What bounds the memory of each part of a step, the most effective first.
 ROLLOUT_REMEDY = (
-    "lower --rollout.slots or --rollout.max_response_length, or give --rollout.kv_cache_dtype=int8"
+    "lower --rollout.slots or --rollout.max_response_length, give --rollout.kv_cache_dtype=int8, or divide "
+    "the parameters by --rollout.tensor"
 )
 UPDATE_REMEDY = "lower --train.tokens_per_micro_batch, or give --model.remat=all"
 
@@ -38,38 +39,6 @@ def explained(doing: str, remedy: str) -> Iterator[None]:
             f"{doing} does not fit into memory: {_wanted(str(error))}; {_capacity()}: {remedy}"
         )
         raise UserError(message) from None
-
-
-def check_fits(compiled: jax.stages.Compiled, doing: str, remedy: str) -> None:
-    """Compares what a compiled program will need with what a device has, before it runs.
-
-    On a CPU this is the only warning that there is: Linux promises memory that it does not have, and
-    kills the process that uses it.
-
-    Raises:
-      UserError: arguments, results and temporaries exceed the memory of a device.
-    """
-    need, limit = bytes_needed(compiled), device_bytes()
-    if need and limit and need > limit:
-        raise UserError(
-            f"{doing} does not fit into memory: it needs {gib(need)} a device; {_capacity()}: {remedy}"
-        )
-
-
-def bytes_needed(compiled: jax.stages.Compiled) -> int:
-    """Arguments, results and temporaries of a program on one device; donated arguments count once.
-
-    0 where the compiler does not say.
-    """
-    stats = compiled.memory_analysis()
-    if stats is None:
-        return 0
-    return (
-        stats.argument_size_in_bytes
-        + stats.output_size_in_bytes
-        - stats.alias_size_in_bytes
-        + stats.temp_size_in_bytes
-    )
 
 
 def device_bytes() -> int:

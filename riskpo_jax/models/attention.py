@@ -66,13 +66,13 @@ def xla(
         mask = seen_BxS[:, None, :] & (slots[None, :] <= asking[:, None])[None]
         return dense(q, kv, mask)
 
-    if T <= block or T % block:
+    if T <= block:
         return rows(q_BxTxHxD, 0)
-    blocks = q_BxTxHxD.reshape(B, -1, block, H, D).swapaxes(0, 1)
-    y = jax.lax.map(
-        lambda args: jax.checkpoint(rows)(*args), (blocks, jnp.arange(T // block) * block)
-    )
-    return y.swapaxes(0, 1).reshape(B, T, H, D)
+    padded = jnp.pad(q_BxTxHxD, ((0, 0), (0, -T % block), (0, 0), (0, 0)))
+    blocks = padded.reshape(B, -1, block, H, D).swapaxes(0, 1)
+    begins = jnp.arange(len(blocks)) * block
+    y = jax.lax.map(lambda args: jax.checkpoint(rows)(*args), (blocks, begins))
+    return y.swapaxes(0, 1).reshape(B, -1, H, D)[:, :T]
 
 
 def masked(mask_BxTxS: jax.Array) -> Attend:

@@ -22,12 +22,13 @@ from riskpo_jax.models import hf, lora, peft
 from riskpo_jax.reporting.progress import Progress
 from riskpo_jax.reporting.run_dir import RunFiles
 from riskpo_jax.sharding import fetch
-from riskpo_jax.training import setup, weights
+from riskpo_jax.training import rehearsal, setup, weights
 from riskpo_jax.training.checkpoints import Checkpoints
 from riskpo_jax.training.model_directory import write_model
 from riskpo_jax.training.post_train import post_training_step
 from riskpo_jax.training.run import Run
 from riskpo_jax.training.state import TrainState
+from riskpo_jax.training.train_step import make_policy_update
 from riskpo_jax.training.warm_start import warm_start_step
 
 
@@ -49,7 +50,10 @@ def train(run: Run) -> None:
         if config.train.stage == "supervised":
             one_step = warm_start_step(run, optimizer, frozen)
         else:
-            one_step = post_training_step(run, optimizer, frozen, reference)
+            update = make_policy_update(config, run.policy.model, optimizer, run.mesh)
+            if rehearsal.is_due(config, run.mesh):
+                rehearsal.rehearse(run, update, frozen, state, reference)
+            one_step = post_training_step(run, update, frozen, reference)
         start, last = int(state.step), config.train.steps
         announce_resumption(run, start)
         with recording(run, start) as (files, progress):

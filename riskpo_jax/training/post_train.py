@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import optax
 
 from riskpo_jax.data.problem import Problem
 from riskpo_jax.models import lora
@@ -21,10 +20,11 @@ from riskpo_jax.rewards.grading import (
 from riskpo_jax.rewards.outcome import Outcome
 from riskpo_jax.rollout.sampler import decode_responses
 from riskpo_jax.rollout.session import Finished, in_order
-from riskpo_jax.training import rehearsal, setup
+from riskpo_jax.training import setup
 from riskpo_jax.training.run import Record, Run, StepFn
 from riskpo_jax.training.state import Purpose, TrainState, purpose_key
-from riskpo_jax.training.train_step import make_policy_update, train_step_with
+from riskpo_jax.training.train_step import train_step_with
+from riskpo_jax.training.update import Update
 from riskpo_jax.types import Prompts, Rollout
 
 
@@ -63,19 +63,12 @@ class Experience:
         ]
 
 
-def post_training_step(
-    run: Run, optimizer: optax.GradientTransformation, frozen: Any, reference: Any
-) -> StepFn:
-    """The train step wrapped in sampling and grading; the arguments are `make_train_step`'s."""
+def post_training_step(run: Run, update: Update, frozen: Any, reference: Any) -> StepFn:
+    """The train step wrapped in sampling and grading; the arguments are `train_step_with`'s."""
     config = run.config
-    update = make_policy_update(config, run.policy.model, optimizer, run.mesh)
-    train_step, rehearsed = train_step_with(update, config), not rehearsal.is_due(config, run.mesh)
+    train_step = train_step_with(update, config)
 
     def step(state: TrainState):
-        nonlocal rehearsed
-        if not rehearsed:
-            rehearsal.rehearse(run, update, frozen, state, reference)
-            rehearsed = True
         began = time.perf_counter()
         experience = collect(run, frozen, state)
         collected = time.perf_counter()

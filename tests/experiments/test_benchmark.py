@@ -64,7 +64,7 @@ def test_the_line(call, monkeypatch, small_ceilings):
     )
     assert line["update_flops"] == 3 * line["rollout_flops"]
     profile = line["profile"]
-    assert {"train_step: backward attention", "train_step: optimizer"} <= set(profile["parts_s"])
+    assert {"add: backward attention", "apply: optimizer"} <= set(profile["parts_s"])
     assert any(part.endswith(": sampling") for part in profile["parts_s"])
     assert 0 < sum(profile["parts_s"].values()) <= 1.01 * profile["operations_s"]
 

@@ -44,7 +44,7 @@ def logged(shell, small_run, tmp_path_factory):
 def test_no_program_is_compiled_twice(logged):
     log, _ = logged
     compiled = {name for name, _ in COMPILING.findall(log)}
-    assert {"jit(train_step)", "jit(_first_state)"} <= compiled
+    assert {"jit(_add)", "jit(decode)", "jit(_first_state)"} <= compiled
     assert not repeated(log)
 
 

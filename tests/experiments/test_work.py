@@ -7,6 +7,7 @@ import pytest
 
 from experiments import work
 from riskpo_jax.models import masks
+from riskpo_jax.models.attention import masked
 from riskpo_jax.models.config import DecoderConfig
 from riskpo_jax.models.decoder import Decoder
 from riskpo_jax.models.known import known
@@ -75,7 +76,7 @@ def test_as_xla_counts_them(T):
 
     def loss(params, tokens):
         mask = masks.causal(jnp.ones((1, T), bool))
-        hidden, _ = model.apply({"params": params}, tokens, jnp.arange(T)[None], mask)
+        hidden, _ = model.apply({"params": params}, tokens, jnp.arange(T)[None], masked(mask))
         return model.apply({"params": params}, hidden, method="unembed").sum()
 
     tokens = jax.ShapeDtypeStruct((1, T), jnp.int32)

@@ -39,7 +39,7 @@ def test_attending_to_nothing_has_finite_values_and_gradients():
     assert np.isfinite(value) and np.isfinite(grad).all()
 
 
-@pytest.mark.parametrize("block", [2, 4, 8])
+@pytest.mark.parametrize("block", [2, 3, 4, 5])
 def test_blocks_of_queries_change_neither_values_nor_gradients(block):
     rng = np.random.default_rng(5)
     B, T, K, H, D, P = 2, 8, 2, 4, 4, 3
