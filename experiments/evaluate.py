@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from experiments.regrade import regrade_folder
 from riskpo_jax import processes
 from riskpo_jax.compile_cache import use_compile_cache
 from riskpo_jax.data.sources import rewards_named
+from riskpo_jax.device_memory import ROLLOUT_REMEDY, explained
 from riskpo_jax.errors import UserError
 from riskpo_jax.evaluation.evaluator import EvalSet, Evaluator
 from riskpo_jax.evaluation.regrade import by_id
@@ -153,6 +154,12 @@ def cache_bytes_per_token(policy: setup.Policy) -> int:
     return values * jnp.dtype(policy.model.dtype if dtype == "compute" else dtype).itemsize
 
 
+def explained_batches(evaluator: Evaluator, *args) -> Iterator[list[list[Response]]]:
+    """`evaluator.batches`, whose running out of memory is one line."""
+    with explained("the evaluation", ROLLOUT_REMEDY):
+        yield from evaluator.batches(*args)
+
+
 def complete(
     directory: EvaluationDir,
     evaluator: Evaluator,
@@ -185,7 +192,7 @@ def complete(
         shown = {"unit": "problems", "fields": FIELDS, "plain_fields": FIELDS, "interval": 1}
         with Progress(total, already, console=console, **shown) as progress:
             for i, eval_set in enumerate(eval_sets):
-                for batch in evaluator.batches(params, eval_set, counts[i]):
+                for batch in explained_batches(evaluator, params, eval_set, counts[i]):
                     if processes.is_main():
                         problems = eval_set.problems[len(kept[i]) : len(kept[i]) + len(batch)]
                         writers[i].append(lines_of(problems, batch))

@@ -49,16 +49,19 @@ class ModelConfig:
         "What each layer recomputes in the backward pass to save memory: nothing, all but the matrix "
         "products, or all.",
         choices=("none", "products", "all"),
+        may_change=True,
     )
     unroll: int = setting(
         0,
         "Layers that the update computes one after another instead of in a loop, which would copy what the "
         "backward pass needs; 0: up to 8 on a CPU without adapters, else 1, which compiles faster.",
+        may_change=True,
     )
     attention: str = setting(
         "auto",
         "What computes attention over whole sequences: cudnn on GPUs, splash on TPUs, else xla (auto).",
         choices=("auto", "xla", "cudnn", "splash"),
+        may_change=True,
     )
 
 
@@ -186,8 +189,11 @@ class RolloutConfig:
         0,
         "Responses decoded at the same time, in training and evaluation, which bounds the KV cache; "
         "waiting ones take the place of those that end. 0: as many as a step has.",
+        may_change=True,
     )
-    steps_per_sync: int = setting(16, "Tokens decoded between two looks at which responses ended.")
+    steps_per_sync: int = setting(
+        16, "Tokens decoded between two looks at which responses ended.", may_change=True
+    )
     kv_cache_dtype: str = setting(
         "compute",
         "Type of the KV cache: that of the computation, or bfloat16, or int8 with a scale a token and head.",
@@ -312,6 +318,7 @@ class TrainConfig:
         0,
         "Response tokens, padding included, in one backward pass of one data shard; 0: 2,048 on a CPU, "
         "whose caches hold about as much, 16,384 elsewhere.",
+        may_change=True,
     )
     old_logprobs: str = setting(
         "sampler",
@@ -371,7 +378,7 @@ class CompileConfig:
     worst_case_first: str = setting(
         "auto",
         "Compile and run the largest shapes before the first step, so that running out of memory shows at "
-        "once; auto does so on GPU and TPU.",
+        "once (rl); auto does so on GPU and TPU.",
         choices=("auto", "yes", "no"),
         may_change=True,
     )

@@ -16,6 +16,7 @@ ROLLOUT_REMEDY = (
     "lower --rollout.slots or --rollout.max_response_length, give --rollout.kv_cache_dtype=int8, or divide "
     "the parameters by --rollout.tensor"
 )
+STEP_REMEDY = "lower --rollout.slots or --train.tokens_per_micro_batch, or give --model.remat=all"
 UPDATE_REMEDY = "lower --train.tokens_per_micro_batch, or give --model.remat=all"
 
 _EXHAUSTED = "RESOURCE_EXHAUSTED"

@@ -38,7 +38,8 @@ class Seating:
         self.group_size = group_size
         prompts = -(-(slots // shards) // group_size)
         if questions > prompts * shards:
-            prompts *= 2  # some wait for their last responses while others begin
+            # Some wait for their last responses while others begin; each that is held has one that sits.
+            prompts = min(3 * prompts, slots // shards)
         self.shards = [
             Shard(np.full(slots // shards, -1), np.full(prompts, -1)) for _ in range(shards)
         ]

@@ -14,6 +14,7 @@ import optax
 from riskpo_jax import processes
 from riskpo_jax.compilation import CompileCounter
 from riskpo_jax.data.tokenizers import READ_OTHERWISE
+from riskpo_jax.device_memory import STEP_REMEDY, explained
 from riskpo_jax.evaluation import store
 from riskpo_jax.evaluation.metrics import pass_at_k
 from riskpo_jax.evaluation.result import EvalResult, scalars
@@ -41,6 +42,7 @@ def train(run: Run) -> None:
     optimizer = setup.make_optimizer(config)
     checkpoint = config.checkpoint
     with (
+        explained("the run", STEP_REMEDY),
         contextlib.closing(CompileCounter()) as compiled,
         contextlib.closing(
             Checkpoints(run.directory.checkpoints, checkpoint.keep_last, checkpoint.keep_best)

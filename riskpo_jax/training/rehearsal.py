@@ -12,7 +12,7 @@ from riskpo_jax.device_memory import ROLLOUT_REMEDY, UPDATE_REMEDY, explained
 from riskpo_jax.models import lora
 from riskpo_jax.training import setup
 from riskpo_jax.training.run import Run
-from riskpo_jax.training.state import TrainState
+from riskpo_jax.training.state import Purpose, TrainState, purpose_key
 from riskpo_jax.training.update import Update
 from riskpo_jax.types import Prompts
 
@@ -38,7 +38,8 @@ def rehearse(run: Run, update: Update, frozen: Any, state: TrainState, reference
     with explained(decoding, ROLLOUT_REMEDY):
         policy = lora.join(frozen, state.params)
         run.sampler.rehearse(policy, prompts, G, setup.rollout_sampling(c))
-    training = f"the gradient of {c.train.tokens_per_micro_batch} response tokens a data shard"
+    training = f"the gradient of {update.budget.tokens} response tokens a data shard"
     with explained(training, UPDATE_REMEDY):
-        update.rehearse(state.params, state.opt_state, frozen, reference, P, R)
+        key = purpose_key(state.key, Purpose.ROUNDING, state.step)
+        update.rehearse(state.params, state.opt_state, frozen, reference, key, P, R)
     run.console.print("the largest shapes fit into memory", highlight=False)

@@ -122,6 +122,7 @@ class Update:
         opt_state: Any,
         frozen: Any,
         reference: Any,
+        key: jax.Array,
         prompt_width: int,
         longest: int,
     ) -> None:
@@ -134,7 +135,7 @@ class Update:
         sums, wanted = self.add(self.no_sums(*args), self.nothing_wanted(states), *args)
         sums = self.read_back(sums, wanted, params, frozen, prompts)
         jax.block_until_ready(sums)
-        self.apply.lower(params, opt_state, sums, jax.random.key(0)).compile()
+        self.apply.lower(params, opt_state, sums, jax.random.split(key, 1)[0]).compile()
 
     def _read(self, params: Any, frozen: Any, prompts: Prompts) -> PromptStates:
         return self._read_prompts(lora.join(frozen, params), prompts)

@@ -34,6 +34,7 @@ def logged(shell, small_run, tmp_path_factory):
     """The log and the metrics of a run of 4 steps without evaluations."""
     workdir = tmp_path_factory.mktemp("logged") / "run"
     flags = "--train.steps=4", "--eval.every=0", "--eval.problems=1", "--checkpoint.every=4"
+    flags += ("--compile.worst_case_first=yes",)
     done = shell(
         "experiments.run", *small_run, *flags, f"--workdir={workdir}", JAX_LOG_COMPILES="1"
     )
