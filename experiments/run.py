@@ -79,6 +79,7 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
         grader.submit([""], [source[0]]).result()  # does it return outcomes?
         use_compile_cache(config.compile.cache_dir)
         mesh = setup.load_mesh(config, policy.model.config)
+        sampler = setup.make_sampler(config, policy.model, policy.eos_ids, mesh)
         claim(config, directory, source, eval_sets)
         for line in what_the_model_sees(policy, source[0]):
             console.print(line, soft_wrap=True, highlight=False, markup=False)
@@ -87,7 +88,7 @@ def prepare(config: Config, directory: RunDir, console: Console) -> Run:
         config=config,
         policy=policy,
         mesh=mesh,
-        sampler=setup.make_sampler(config, policy.model, policy.eos_ids, mesh),
+        sampler=sampler,
         grader=divided(grader),
         loader=Loader(source, get(config, batch), config.seed),
         eval_sets=eval_sets,

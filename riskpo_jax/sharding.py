@@ -70,7 +70,8 @@ def rollout_mesh(mesh: Mesh, tensor: int) -> Mesh:
         return mesh
     if mesh.size % tensor:
         raise UserError(
-            f"--rollout.tensor={tensor} does not divide the {mesh.size} devices of the mesh"
+            f"--rollout.tensor={tensor} does not divide the {mesh.size} devices of the mesh: give a divisor, "
+            "or 0 for the layout of training"
         )
     devices = mesh.devices.reshape(-1, 1, tensor)
     return Mesh(devices, MESH_AXES, axis_types=(AxisType.Auto,) * 3)
@@ -140,7 +141,7 @@ def place(mesh: Mesh, rows: T) -> T:
 def put(tree: T, sharding: Any) -> T:
     """A pytree of host arrays, of which every process has the whole, on the devices.
 
-    sharding: one for all leaves, or a pytree of them; None is the default device.
+    sharding: one for all leaves, or a pytree of them; None, of a single process, is the default device.
     """
     if jax.process_count() == 1:
         return jax.device_put(tree, sharding)

@@ -6,6 +6,7 @@ Both are `attention.Attention`s. Letters as there.
 from __future__ import annotations
 
 import math
+import re
 from functools import partial
 
 import jax
@@ -33,10 +34,10 @@ def make_attention(name: str, config: DecoderConfig, dtype: jnp.dtype, mesh: Mes
     Raises:
       UserError: one that does not run on the mesh's platform, or not with this model.
     """
-    platform = mesh.devices.flat[0].platform
+    device = mesh.devices.flat[0]
     refused = {
-        "cudnn": _refused_by_cudnn(config, dtype, platform),
-        "splash": _refused_by_splash(config, platform),
+        "cudnn": _refused_by_cudnn(config, dtype, device),
+        "splash": _refused_by_splash(config, device),
     }
     if name == "auto":
         name = next((kernel for kernel, reason in refused.items() if not reason), "xla")
@@ -45,9 +46,11 @@ def make_attention(name: str, config: DecoderConfig, dtype: jnp.dtype, mesh: Mes
     return {"xla": xla, "cudnn": cudnn, "splash": partial(splash, mesh)}[name]
 
 
-def _refused_by_cudnn(config: DecoderConfig, dtype: jnp.dtype, platform: str) -> str | None:
-    if platform != "gpu":
-        return f"runs on GPUs, not on {platform}"
+def _refused_by_cudnn(config: DecoderConfig, dtype: jnp.dtype, device: jax.Device) -> str | None:
+    if device.platform != "gpu":
+        return f"runs on GPUs, not on {device.platform}"
+    if not re.fullmatch(r"([89]|\d\d)\.\d", getattr(device, "compute_capability", "")):
+        return f"runs on NVIDIA GPUs from Ampere on, not on {device.device_kind}"
     if jnp.dtype(dtype).itemsize != 2:
         return f"computes in bfloat16 or float16, not in --model.compute_dtype={jnp.dtype(dtype)}"
     if config.head_dim % 8 or config.head_dim > 128:
@@ -55,9 +58,9 @@ def _refused_by_cudnn(config: DecoderConfig, dtype: jnp.dtype, platform: str) ->
     return None
 
 
-def _refused_by_splash(config: DecoderConfig, platform: str) -> str | None:
-    if platform != "tpu":
-        return f"runs on TPUs, not on {platform}"
+def _refused_by_splash(config: DecoderConfig, device: jax.Device) -> str | None:
+    if device.platform != "tpu":
+        return f"runs on TPUs, not on {device.platform}"
     if config.head_dim % _TILE:
         return f"takes heads of multiples of {_TILE} features, not of {config.head_dim}"
     return None
@@ -70,20 +73,22 @@ def cudnn(
     offset: int,
     implementation: str = "cudnn",
 ) -> jax.Array:
-    """cuDNN's fused attention through `jax.nn.dot_product_attention`, whose own choice is never cuDNN."""
-    attention = partial(
-        jax.nn.dot_product_attention,
-        q_BxTxHxD,
-        kv.k.swapaxes(1, 2),
-        kv.v.swapaxes(1, 2),
-        implementation=implementation,
+    """cuDNN's fused attention through `jax.nn.dot_product_attention`, whose own choice is never cuDNN.
+
+    Its gradient takes no odd lengths under a mask: they are padded.
+    """
+    B, T, S = q_BxTxHxD.shape[0], q_BxTxHxD.shape[1], kv.k.shape[2]
+    q, k, v = (
+        jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0)))
+        for x in (q_BxTxHxD, kv.k.swapaxes(1, 2), kv.v.swapaxes(1, 2))
     )
-    T, S = q_BxTxHxD.shape[1], kv.k.shape[2]
+    attention = partial(jax.nn.dot_product_attention, q, k, v, implementation=implementation)
     if seen_BxS is None and offset == 0 and T == S:
-        return attention(is_causal=True)
-    causal_TxS = jnp.arange(S)[None, :] <= jnp.arange(T)[:, None] + offset
-    seen_BxS = jnp.ones((q_BxTxHxD.shape[0], S), bool) if seen_BxS is None else seen_BxS
-    return attention(mask=(seen_BxS[:, None, :] & causal_TxS[None])[:, None])
+        return attention(is_causal=True)[:, :T]
+    causal_TxS = jnp.arange(k.shape[1])[None, :] <= jnp.arange(q.shape[1])[:, None] + offset
+    seen_BxS = jnp.ones((B, S), bool) if seen_BxS is None else seen_BxS
+    seen_BxS = jnp.pad(seen_BxS, ((0, 0), (0, S % 2)))
+    return attention(mask=(seen_BxS[:, None, :] & causal_TxS[None])[:, None])[:, :T]
 
 
 def splash(

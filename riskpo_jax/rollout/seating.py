@@ -154,5 +154,7 @@ class Seating:
 
 
 def _kept(holders: np.ndarray, size: int) -> np.ndarray:
-    """The slots of those that hold something first, then others, `size` in all."""
+    """The slots of those that hold something first, then others, `size` in all; as they are if all stay."""
+    if size == holders.size:
+        return np.arange(size)
     return np.argsort(holders < 0, kind="stable")[:size]

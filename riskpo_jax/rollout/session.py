@@ -127,7 +127,8 @@ class Session:
     def take(self, slots: np.ndarray, prompt_slots: np.ndarray) -> None:
         """Keeps these slots of the caches, counted within their shard."""
         rows, prompt_rows = place(self.programs.mesh, (slots, prompt_slots))
-        if len(prompt_slots) < self.prompt_lengths.size:
+        in_place = np.tile(np.arange(self.seating.prompt_slots), self.programs.shards)
+        if self.prompt_lengths.size > in_place.size or (prompt_slots != in_place).any():
             self.prompt_kv = self.programs.take(self.prompt_kv, prompt_rows)
         self.blocks = [self.programs.take(block, rows) for block in self.blocks]
         self.recent = self.programs.take(self.recent, rows)

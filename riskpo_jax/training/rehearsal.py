@@ -24,7 +24,7 @@ def is_due(config: Config, mesh: Mesh) -> bool:
 
 
 def rehearse(run: Run, update: Update, frozen: Any, state: TrainState, reference: Any) -> None:
-    """Samples a token behind full caches, and takes the gradient of the largest micro-batch.
+    """Decodes behind full caches, and takes the gradient of the largest micro-batch.
 
     Raises:
       UserError: what does not fit into the devices' memory, and the flags to lower.

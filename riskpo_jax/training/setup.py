@@ -252,7 +252,7 @@ def make_update(
     temperature: float,
 ) -> Update:
     """The update as the configuration says: its micro-batches, attention and placement."""
-    shards = data_shards(mesh)
+    questions = -(-config.questions_per_update // data_shards(mesh))
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     # With the layers of a frozen base one by one, XLA would copy all of it.
     unroll = config.model.unroll or (8 if on_cpu and model.lora is None else 1)
@@ -266,8 +266,8 @@ def make_update(
         attention=make_attention(config.model.attention, model.config, model.dtype, mesh),
         budget=Budget(
             tokens=tokens,
-            questions=-(-config.questions_per_update // shards),
-            rows=-(-config.sequences_per_update // shards),
+            questions=questions,
+            rows=questions * (config.sequences_per_update // config.questions_per_update),
         ),
         shardings=jax.tree.map(lambda x: x.sharding, trained_shapes(model, mesh)),
     )

@@ -13,7 +13,7 @@ from riskpo_jax.models.flash_attention import cudnn, make_attention, splash
 from riskpo_jax.models.known import known
 from riskpo_jax.sharding import make_mesh
 
-B, T, P, H, K, D = 2, 40, 24, 4, 2, 128
+B, T, P, H, K, D = 2, 39, 24, 4, 2, 128  # odd lengths, which cuDNN's gradient does not take
 
 
 @pytest.fixture(scope="module")

@@ -160,7 +160,7 @@ def test_a_group_shares_its_prompt_and_nothing_else(make_programs, tiny_params):
 
 
 LIMITS = np.array([70, 3, 33, 64, 1, 32, 12, 70, 65, 31, 2, 50])
-RARE = (8,)  # an end token that is drawn seldom
+RARE, NEVER = (8,), (-1,)  # end tokens that are drawn seldom, and not at all
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +176,19 @@ def test_long_responses_are_those_of_a_whole_forward_pass(long, replay, tiny_par
     np.testing.assert_allclose(long.logprobs, logprobs, atol=1e-5)
     assert_ends(long, LIMITS, RARE)
     assert long.lengths.max() > 64 and 0 < long.truncated.sum() < N
+
+
+def test_others_keep_their_prompt_when_a_question_is_complete_and_slots_become_fewer(
+    make_programs, replay, tiny_params
+):
+    """The first question leaves a prompt slot empty, while as many prompt slots stay."""
+    limits = np.array([1, 2, 3, 2] + [40, 1, 50, 2] + [60, 45, 1, 3])
+    sampler = Sampler(make_programs(LONG, NEVER), slots=N)
+    found = sampler(tiny_params, KEY, prompts(), G, PLAIN, limits_N=limits)
+    np.testing.assert_array_equal(found.lengths, limits)
+    tokens, logprobs = replay(tiny_params, KEY, prompts(), found, PLAIN)
+    np.testing.assert_array_equal(found.tokens, tokens)
+    np.testing.assert_allclose(found.logprobs, logprobs, atol=1e-5)
 
 
 @pytest.mark.parametrize(("slots", "steps"), [(7, 5), (40, 1)])
