@@ -21,7 +21,7 @@ import launch.without_hardware  # noqa: F401  before JAX is imported
 from experiments import flags as experiment_flags
 from launch.costs import KINDS
 from launch.measure import GIB, Measured, measure
-from launch.programs import plan_mesh, programs
+from launch.programs import programs
 from launch.topology import CHIPS, Chip, describe_topology, parse_mesh
 from launch.verdict import misfit
 from launch.workload import find_model, reference_config, with_mesh
@@ -29,7 +29,7 @@ from riskpo_jax.config import Config
 from riskpo_jax.errors import UserError
 from riskpo_jax.models.config import DecoderConfig
 from riskpo_jax.sharding import MESH_AXES
-from riskpo_jax.training.setup import make_model
+from riskpo_jax.training.setup import load_mesh, make_model
 
 MODEL = flags.DEFINE_string(
     "model", None, "Published model, or directory with config.json; default: that of --model.path."
@@ -106,7 +106,7 @@ def make_plan(
         raise UserError(
             f"--train.stage={config.train.stage} is not planned: give a run of --train.stage=rl"
         )
-    mesh = plan_mesh(config, shape, devices)
+    mesh = load_mesh(config, shape, devices)
     measured = {
         title: measure(program, chip.usable_gib * GIB)
         for title, program in programs(config, make_model(config, shape), mesh).items()
@@ -118,15 +118,17 @@ def header(plan: Plan) -> list[str]:
     """What is planned, in words."""
     c = plan.config
     mesh = ", ".join(f"{axis}={plan.mesh[axis]}" for axis in MESH_AXES)
-    rows = c.train.micro_batch_size or c.sequences_per_update
-    at_once = c.rollout.questions_at_once or c.data.questions_per_step
+    slots = c.rollout.slots or c.sequences_per_step
+    shared = c.rollout.tensor
+    layout = f"{shared} chips a copy of the model" if shared else "in the layout of training"
     return [
         f"{plan.model} on {plan.topology}, {plan.chips} chips: mesh {mesh}",
         f"a step: {c.data.questions_per_step} questions x {c.rollout.group_size} responses, up to "
         f"{c.data.max_prompt_length} + {c.rollout.max_response_length} tokens; "
-        f"{rows} sequences in a micro-batch, {at_once} questions at once in the sampler",
+        f"{c.train.tokens_per_micro_batch} tokens a data shard in a micro-batch",
+        f"sampling: {slots} responses at the same time, {layout}, KV cache {c.rollout.kv_cache_dtype}",
         f"parameters {c.model.param_dtype}, moments {c.train.moment_dtype}, products "
-        f"{c.model.compute_dtype}{', remat' if c.model.remat else ''}",
+        f"{c.model.compute_dtype}, remat {c.model.remat}",
     ]
 
 

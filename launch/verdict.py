@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from launch.measure import GIB, Measured
+from launch.programs import ROLLOUT
 from riskpo_jax.config import Config
 
 
@@ -36,6 +37,8 @@ def _remedy(
     config: Config, name: str, lasting: int, capacity: float, chips: int, shards: int
 ) -> str:
     """What to change first: what costs nothing, then what costs time, then what costs chips."""
+    if name in ROLLOUT:
+        return _remedy_of_rollout(config, chips, shards)
     if lasting > capacity:
         fewest = chips * lasting / capacity
         more = f"at least {math.ceil(fewest)} such chips, as the state alone takes {lasting / GIB:.2f} GiB"
@@ -44,26 +47,36 @@ def _remedy(
                 f"divide the state by a larger --mesh fsdp (now {config.mesh.fsdp}), or take {more}"
             )
         return _smaller_types(config) or more
-    if name == "rollout":
-        rows = config.rollout.questions_at_once or config.data.questions_per_step
-        if rows > shards:
-            return (
-                f"lower --rollout.questions_at_once={rows}, {rows // shards} a data shard, to as few "
-                f"as {shards}"
-            )
+    if config.model.remat != "all":
         return (
-            "raise tensor in --mesh, or lower --rollout.group_size="
-            f"{config.rollout.group_size} or --rollout.max_response_length="
-            f"{config.rollout.max_response_length}"
+            f"give --model.remat=all (now {config.model.remat}), which recomputes layers instead of "
+            "keeping their activations"
         )
-    if not config.model.remat:
-        return "give --model.remat, which recomputes layers instead of keeping their activations"
-    rows = config.train.micro_batch_size or config.sequences_per_update
-    if rows > shards:
-        return f"lower --train.micro_batch_size={rows}, {rows // shards} a data shard, to as few as {shards}"
+    tokens, longest = config.train.tokens_per_micro_batch, config.rollout.max_response_length
+    if tokens >= 2 * longest:
+        return f"lower --train.tokens_per_micro_batch={tokens}, to as few as {longest}, one response"
     return _smaller_types(config) or (
         f"raise tensor in --mesh (now {config.mesh.tensor}), take more chips, or lower "
-        f"--rollout.max_response_length={config.rollout.max_response_length}"
+        f"--rollout.max_response_length={longest}"
+    )
+
+
+def _remedy_of_rollout(config: Config, chips: int, shards: int) -> str:
+    """Fewer responses at once only take longer; a copy of the model over more chips sends more."""
+    c = config.rollout
+    slots, least = c.slots or config.sequences_per_step, chips // c.tensor if c.tensor else shards
+    more_chips = (
+        f"raise --rollout.tensor={c.tensor}, the chips that share a copy of the model, or give 0, the "
+        "layout of training"
+    )
+    if slots >= 2 * least:
+        options = [f"lower --rollout.slots={slots}, {slots // least} a data shard"]
+        options += [more_chips] if c.tensor else []
+        return ", or ".join(options)
+    if c.kv_cache_dtype != "int8":
+        return f"give --rollout.kv_cache_dtype=int8 (now {c.kv_cache_dtype})"
+    return more_chips if c.tensor else (
+        f"raise tensor in --mesh (now {config.mesh.tensor}), or take more chips"
     )
 
 
