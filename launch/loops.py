@@ -96,28 +96,27 @@ class _FirstTurn:
         """What a turn adds to the counter that is compared; 1 where the body does not tell."""
         root = self.body.instructions[self.body.root]
         for name in compare.operands:
-            index = self.carried(where, name, arguments)
-            if index is None or root.opcode != "tuple":
-                continue
-            raised = self.body.instructions[root.operands[index]]
-            while raised.opcode in _SAME:
-                raised = self.body.operand(raised, 0)
-            added = [self.value(self.body, x) for x in raised.operands if raised.opcode == "add"]
-            return next((x for x in added if x), 1)
+            for index in self.carried(where, name, arguments):
+                raised = self.body.operand(root, index)
+                while raised.opcode in _SAME:
+                    raised = self.body.operand(raised, 0)
+                if raised.opcode == "add":
+                    added = [self.value(self.body, operand) for operand in raised.operands]
+                    return next((number for number in added if number), 1)
         return 1
 
     def carried(
         self, where: Computation, name: str, arguments: tuple[str, ...] = ()
-    ) -> int | None:
-        """The index of what an instruction of the condition is among all that the loop carries."""
+    ) -> Iterator[int]:
+        """The places, among all that the loop carries, of what an instruction of the condition is made of."""
         instruction = where.instructions[name]
-        if instruction.opcode in _SAME:
-            return self.carried(where, instruction.operands[0], arguments)
-        if instruction.opcode == "parameter" and arguments:
-            return self.carried(self.condition, arguments[int(instruction.arguments)])
-        if instruction.opcode == "get-tuple-element" and where is self.condition:
-            return int(_INDEX.search(instruction.attributes)[1])
-        return None
+        if instruction.opcode == "add" or instruction.opcode in _SAME:
+            for operand in instruction.operands:
+                yield from self.carried(where, operand, arguments)
+        elif instruction.opcode == "parameter" and arguments:
+            yield from self.carried(self.condition, arguments[int(instruction.arguments)])
+        elif instruction.opcode == "get-tuple-element" and where is self.condition:
+            yield int(_INDEX.search(instruction.attributes)[1])
 
     def value(self, where: Computation, name: str, arguments: tuple[str, ...] = ()) -> int | None:
         """The integer that an instruction is, if the program tells."""

@@ -116,7 +116,11 @@ def _rollout_programs(
     """Those of `rollout.programs.Programs`; beside: what is kept of training besides `params`."""
     sampler = setup.make_sampler(config, model, model.config.eos_token_ids or (0,), mesh)
     made, N = sampler.programs, config.sequences_per_step
-    Q, G, P = config.data.questions_per_step, config.rollout.group_size, config.data.max_prompt_length
+    Q, G, P = (
+        config.data.questions_per_step,
+        config.rollout.group_size,
+        config.data.max_prompt_length,
+    )
     slots = sampler.slots_for(N)
     seating = Seating(Q, G, made.shards, slots)
     cached = made.shards * seating.prompt_slots

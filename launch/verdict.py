@@ -38,7 +38,7 @@ def _remedy(
 ) -> str:
     """What to change first: what costs nothing, then what costs time, then what costs chips."""
     if name in ROLLOUT:
-        return _remedy_of_rollout(config, chips, shards)
+        return _remedy_of_rollout(config, name, chips, shards)
     if lasting > capacity:
         fewest = chips * lasting / capacity
         more = f"at least {math.ceil(fewest)} such chips, as the state alone takes {lasting / GIB:.2f} GiB"
@@ -54,30 +54,32 @@ def _remedy(
         )
     tokens, longest = config.train.tokens_per_micro_batch, config.rollout.max_response_length
     if tokens >= 2 * longest:
-        return f"lower --train.tokens_per_micro_batch={tokens}, to as few as {longest}, one response"
+        return (
+            f"lower --train.tokens_per_micro_batch={tokens}, to as few as {longest}, one response"
+        )
     return _smaller_types(config) or (
         f"raise tensor in --mesh (now {config.mesh.tensor}), take more chips, or lower "
         f"--rollout.max_response_length={longest}"
     )
 
 
-def _remedy_of_rollout(config: Config, chips: int, shards: int) -> str:
+def _remedy_of_rollout(config: Config, name: str, chips: int, shards: int) -> str:
     """Fewer responses at once only take longer; a copy of the model over more chips sends more."""
     c = config.rollout
-    slots, least = c.slots or config.sequences_per_step, chips // c.tensor if c.tensor else shards
-    more_chips = (
-        f"raise --rollout.tensor={c.tensor}, the chips that share a copy of the model, or give 0, the "
-        "layout of training"
-    )
-    if slots >= 2 * least:
-        options = [f"lower --rollout.slots={slots}, {slots // least} a data shard"]
-        options += [more_chips] if c.tensor else []
-        return ", or ".join(options)
-    if c.kv_cache_dtype != "int8":
+    more_chips = f"raise tensor in --mesh (now {config.mesh.tensor}), or take more chips"
+    if c.tensor:
+        shards = chips // c.tensor
+        more_chips = (
+            f"raise --rollout.tensor={c.tensor}, the chips that share a copy of the model, or give 0, the "
+            "layout of training"
+        )
+    slots = c.slots or config.sequences_per_step
+    if name == "decode" and slots >= 2 * shards:
+        fewer = f"lower --rollout.slots={slots}, {slots // shards} a data shard"
+        return f"{fewer}, or {more_chips}"
+    if name == "decode" and c.kv_cache_dtype != "int8":
         return f"give --rollout.kv_cache_dtype=int8 (now {c.kv_cache_dtype})"
-    return more_chips if c.tensor else (
-        f"raise tensor in --mesh (now {config.mesh.tensor}), or take more chips"
-    )
+    return more_chips
 
 
 def _smaller_types(config: Config) -> str | None:

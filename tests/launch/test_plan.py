@@ -20,7 +20,9 @@ SMALL = """\
 --data.questions_per_step=8
 --algorithm.bundle_size=4
 --rollout.max_response_length=128
---train.micro_batch_size=16
+--train.tokens_per_micro_batch=512
+--rollout.slots=16
+--rollout.tensor=2
 --mesh.fsdp=2
 --mesh.tensor=2
 """
@@ -55,8 +57,11 @@ def test_a_run_that_fits(flagfile):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "tiny-bytes on v5e:2x2, 4 chips: mesh data=1, fsdp=2, tensor=2"
-    assert "8 questions x 8 responses, up to 128 + 128 tokens; 16 sequences" in lines[1]
-    assert lines[2] == "parameters float32, moments float32, products float32"
+    assert lines[1:4] == [
+        "a step: 8 questions x 8 responses, up to 128 + 128 tokens; 512 tokens a data shard in a micro-batch",
+        "sampling: 16 responses at the same time, 2 chips a copy of the model, KV cache compute",
+        "parameters float32, moments float32, products float32, remat none",
+    ]
     assert any("all-gather" in line and " x, " in line for line in lines)
     assert lines[-1].startswith("fits: 0.") and lines[-1].endswith(" of 15.75 GiB a chip at most")
 
