@@ -29,8 +29,8 @@ class Costs:
     """On one chip.
 
     flops: of matrix products, convolutions and splash attention, a multiply and add as two. cycles: the
-    compiler's estimate, which leaves out collectives and custom kernels; 0 where the backend gives none. unknown_loops: whose length the program
-    does not tell.
+    compiler's estimate, which leaves out collectives and custom kernels; 0 where the backend gives none.
+    unknown_loops: whose length the program does not tell.
     """
 
     flops: int

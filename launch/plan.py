@@ -136,36 +136,39 @@ def table(plan: Plan) -> Table:
     """Per chip: the memory of each program, and what all of its calls in a step compute and send."""
     titles, measured = zip(*plan.measured.items(), strict=True)
     result = Table("a chip", *titles)
+    result.columns[0].no_wrap = True
     for column in result.columns[1:]:
         column.justify = "right"
 
     def row(label: str, values: list[str]) -> None:
         result.add_row(label, *values)
 
+    row("memory in GiB:", [""] * len(titles))
     for part in ("arguments", "outputs", "temporaries", "beside", "total"):
         row(part, [gib(getattr(m.memory, part)) for m in measured])
-    row("capacity", [f"{plan.chip.usable_gib:.2f} GiB"] * len(titles))
+    row("capacity", [f"{plan.chip.usable_gib:.2f}"] * len(titles))
     result.add_section()
-    row("calls a step", [f"{m.calls:,}" for m in measured])
+    row("a step: calls", [f"{m.calls:,}" for m in measured])
     costs = [m.costs for m in measured]
-    row("FLOPs", [f"{c.flops / 1e12:.1f} T" if c else "" for c in costs])
+    row("TFLOPs", [f"{c.flops / 1e12:.1f}" if c else "" for c in costs])
     row(
         "at the chip's peak", [seconds(c and c.flops / plan.chip.peak_tflops / 1e12) for c in costs]
     )
     row("compiler's estimate", [seconds(c and c.cycles / plan.chip.clock_ghz / 1e9) for c in costs])
     result.add_section()
+    row("sent in GiB:", [""] * len(titles))
     for kind in KINDS:
         found = [c.collectives.get(kind) if c else None for c in costs]
         row(kind, [f"{f.count:,} x, {gib(f.sent_bytes)}" if f else "" for f in found])
     row(
-        "sent, at all links",
+        "at all links",
         [seconds(c and c.sent_bytes / plan.chip.ici_gb_s / 1e9) for c in costs],
     )
     return result
 
 
 def gib(size: int) -> str:
-    return f"{size / GIB:.2f} GiB"
+    return f"{size / GIB:.2f}"
 
 
 def seconds(value: float | None) -> str:

@@ -27,7 +27,6 @@ from riskpo_jax.training.train_step import make_policy_update
 from riskpo_jax.training.trainable import frozen_and_trained
 from riskpo_jax.types import Prompts
 
-
 UPDATE = ("read prompts", "gradient", "back through prompts", "apply")
 ROLLOUT = ("lay out", "read prompts to sample", "decode")
 

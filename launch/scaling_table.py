@@ -83,7 +83,7 @@ def make_case(case: Case) -> Plan:
 
 
 def row(plan: Plan) -> str:
-    """One row: GiB a chip of the largest program of each kind, then what a chip computes and sends in a step."""
+    """One row: GiB of the largest program of each kind, then what a chip computes and sends in a step."""
     measured = plan.measured.values()
     largest = [
         max(m.memory.total for name, m in plan.measured.items() if name in names)

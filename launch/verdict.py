@@ -6,24 +6,28 @@ import math
 from collections.abc import Mapping
 
 from launch.measure import GIB, Measured
-from launch.programs import ROLLOUT
+from launch.programs import UPDATE
 from riskpo_jax.config import Config
 
 
 def misfit(
     config: Config, measured: Mapping[str, Measured], capacity: float, chips: int, shards: int
 ) -> str | None:
-    """One line on the program that exceeds the capacity by most, or None where all fit.
+    """One line on a program that exceeds the capacity, or None where all fit.
+
+    The one that does by most, of the update if any of these does: the rollout has the room that state leaves.
 
     Args:
       measured: each program's, by name.
       capacity: bytes that a chip has for a program.
       shards: parts that a batch is divided into, data x fsdp.
     """
-    name, worst = max(measured.items(), key=lambda item: item[1].memory.total)
-    memory, least = worst.memory, "" if worst.costs else "at least "
-    if memory.total <= capacity:
+    large = {name: m for name, m in measured.items() if m.memory.total > capacity}
+    if not large:
         return None
+    first = {name: m for name, m in large.items() if name in UPDATE} or large
+    name, worst = max(first.items(), key=lambda item: item[1].memory.total)
+    memory, least = worst.memory, "" if worst.costs else "at least "
     lasting = memory.arguments + memory.beside
     return (
         f"does not fit: {name} needs {least}{memory.total / GIB:.2f} GiB a chip, "
@@ -37,7 +41,7 @@ def _remedy(
     config: Config, name: str, lasting: int, capacity: float, chips: int, shards: int
 ) -> str:
     """What to change first: what costs nothing, then what costs time, then what costs chips."""
-    if name in ROLLOUT:
+    if name not in UPDATE:
         return _remedy_of_rollout(config, name, chips, shards)
     if lasting > capacity:
         fewest = chips * lasting / capacity

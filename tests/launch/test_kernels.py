@@ -15,7 +15,8 @@ ENTRY %main (mask: s8[1,6,8], q: bf16[12,3072,128], k: bf16[2,4096,128]) -> bf16
   %q = bf16[12,3072,128]{{2,1,0:T(8,128)(2,1)}} parameter(1)
   %k = bf16[2,4096,128]{{2,1,0:T(8,128)(2,1)}} parameter(2)
   %seen = s32[8,4096]{{1,0:T(8,128)}} parameter(3)
-  ROOT %{name} = (f32[512,128], bf16[12,3072,128]) custom-call(%mask, %mask, %q, %k, %k, /*index=5*/%seen), custom_call_target="tpu_custom_call", frontend_attributes={{kernel_metadata={{
+  ROOT %{name} = (f32[512,128], bf16[12,3072,128]) custom-call(%mask, %q, %k, %k, /*index=4*/%seen), \
+custom_call_target="tpu_custom_call", frontend_attributes={{kernel_metadata={{
 "xprof_metadata":"{{\\"block_q\\": 512}}"
 }}}}, metadata={{op_name="jit(f)/pallas_call"}}
 }}

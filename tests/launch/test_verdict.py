@@ -28,12 +28,19 @@ def test_the_capacity_itself_fits():
 
 
 def test_the_line_has_the_numbers_of_the_worst_program():
-    line = verdict(read_prompts=Memory(0, 0, 17 * GIB, 0), decode=Memory(GIB, 0, 20 * GIB, 2 * GIB))
+    larger, large = Memory(GIB, 0, 20 * GIB, 2 * GIB), Memory(0, 0, 17 * GIB, 0)
+    line = verdict(read_prompts=large, gradient=larger, apply=FINE)
     assert line.startswith(
-        "does not fit: decode needs 23.00 GiB a chip, 7.00 more than the 16.00 there are "
+        "does not fit: gradient needs 23.00 GiB a chip, 7.00 more than the 16.00 there are "
         "(arguments 1.00, temporaries 20.00, beside it 2.00): "
     )
     assert "\n" not in line
+
+
+def test_an_update_that_does_not_fit_comes_before_a_rollout():
+    large, larger = Memory(GIB, 0, 16 * GIB, 0), Memory(GIB, 0, 30 * GIB, 0)
+    assert "fit: gradient needs" in verdict(gradient=large, decode=larger)
+    assert "fit: decode needs" in verdict(gradient=FINE, decode=larger)
 
 
 def test_what_was_not_compiled_needs_at_least_that():
