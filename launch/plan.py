@@ -119,8 +119,12 @@ def header(plan: Plan) -> list[str]:
     c = plan.config
     mesh = ", ".join(f"{axis}={plan.mesh[axis]}" for axis in MESH_AXES)
     slots = c.rollout.slots or c.sequences_per_step
-    shared = c.rollout.tensor
-    layout = f"{shared} chips a copy of the model" if shared else "in the layout of training"
+    chips = c.rollout.tensor
+    layout = (
+        f"{chips} chip{'s' * (chips > 1)} a copy of the model"
+        if chips
+        else "laid out as for training"
+    )
     return [
         f"{plan.model} on {plan.topology}, {plan.chips} chips: mesh {mesh}",
         f"a step: {c.data.questions_per_step} questions x {c.rollout.group_size} responses, up to "
