@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from launch.hlo import Computation, Instruction, Module, arrays, size_in_bytes
+from launch.kernels import splash_flops
 from launch.loops import executions
 
 KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute")
@@ -27,8 +28,9 @@ class Collective:
 class Costs:
     """On one chip.
 
-    flops: of matrix products and convolutions, a multiply and add as two. cycles: the compiler's estimate,
-    which leaves out collectives; 0 where the backend gives none. unknown_loops: counted as one turn.
+    flops: of matrix products, convolutions and splash attention, a multiply and add as two. cycles: the
+    compiler's estimate, which leaves out collectives and custom kernels; 0 where the backend gives none.
+    unknown_loops: whose length the program does not tell.
     """
 
     flops: int
@@ -49,9 +51,9 @@ class Costs:
         return Costs(runs * self.flops, runs * self.cycles, collectives, self.unknown_loops)
 
 
-def costs(module: Module) -> Costs:
-    """Adds up every instruction as often as it runs."""
-    counts, unknown = executions(module)
+def costs(module: Module, turns_untold: int = 1) -> Costs:
+    """Adds up every instruction as often as it runs; see `launch.loops.executions`."""
+    counts, unknown = executions(module, turns_untold)
     flops, cycles, collectives = 0, 0, {}
     for name, times in counts.items():
         computation = module.computations[name]
@@ -74,6 +76,8 @@ def instruction_flops(computation: Computation, instruction: Instruction) -> int
         return dot_flops(computation, instruction)
     if instruction.opcode == "convolution":
         return convolution_flops(computation, instruction)
+    if instruction.opcode == "custom-call":
+        return splash_flops(computation, instruction)
     return 0
 
 

@@ -24,6 +24,7 @@ _CALLEES = re.compile(
     r"(?:%([\w.\-]+)|\{([^}]*)\})"
 )
 _DEVICES = re.compile(r"\b(?:num_partitions|replica_count)=(\d+)")
+_CONTINUED = re.compile(r'\n(?="|\}\})')  # the metadata of a kernel is written over several lines
 _LAYOUT, _COMMENT = re.compile(r"(?<=\])\{[^{}]*\}"), re.compile(r"/\*.*?\*/")
 
 
@@ -70,7 +71,7 @@ class Module:
 def parse(text: str) -> Module:
     """The program that `Compiled.as_text()` describes."""
     computations, entry, name, instructions, root = {}, "", None, {}, ""
-    for line in text.splitlines():
+    for line in _CONTINUED.sub("", text).splitlines():
         if name is None:
             if header := _HEADER.match(line):
                 name, instructions, root = header[2], {}, ""

@@ -18,15 +18,17 @@ _INDEX = re.compile(r"index=(\d+)")
 _SAME = ("copy", "bitcast", "convert")
 
 
-def executions(module: Module) -> tuple[Counter[str], list[str]]:
+def executions(module: Module, turns_untold: int = 1) -> tuple[Counter[str], list[str]]:
     """How often each computation runs in one run of the program.
 
     Every branch of a conditional counts as taken, and a loop that data may end early turns as often as it
     can.
 
+    Args:
+      turns_untold: of a loop whose length the program does not tell, such as one that is an argument.
+
     Returns:
-      counts by the computation's name, and the names of loops whose length the program does not tell; they
-      are counted as one turn.
+      counts by the computation's name, and the names of the loops that `turns_untold` was taken for.
     """
     counts, unknown = Counter(), []
 
@@ -38,7 +40,7 @@ def executions(module: Module) -> tuple[Counter[str], list[str]]:
             if instruction.opcode == "while":
                 known = trip_count(module, computation, instruction)
                 unknown.extend([] if known is not None else [instruction.name])
-                turns = 1 if known is None else known
+                turns = turns_untold if known is None else known
             for _, callee in instruction.callees():
                 visit(callee, times * turns)
 
@@ -49,13 +51,14 @@ def executions(module: Module) -> tuple[Counter[str], list[str]]:
 def trip_count(module: Module, computation: Computation, loop: Instruction) -> int | None:
     """How often a `while` of `computation` turns: at most, where its condition has several parts.
 
-    XLA says so itself on CPU and GPU. Elsewhere the condition does: it compares a counter, which JAX's
-    loops raise by one a turn, with a constant.
+    XLA says so itself on CPU and GPU. Elsewhere the condition does: it compares a counter, which the body
+    raises by a constant, with a constant. JAX's loops raise it by one, and XLA's own, in which it computes
+    with parts of an array while others arrive, by as many as they take in a turn.
     """
     if known := _KNOWN_TRIPS.search(loop.attributes):
         return int(known[1])
-    condition = module.computations[dict(loop.callees())["condition"]]
-    first_turn = _FirstTurn(module, condition, computation, computation.operand(loop, 0))
+    condition, body = (module.computations[dict(loop.callees())[x]] for x in ("condition", "body"))
+    first_turn = _FirstTurn(module, condition, body, computation, computation.operand(loop, 0))
     return min(first_turn.turns_left(condition, condition.root), default=None)
 
 
@@ -65,6 +68,7 @@ class _FirstTurn:
 
     module: Module
     condition: Computation
+    body: Computation
     outside: Computation
     initial: Instruction
 
@@ -86,7 +90,33 @@ class _FirstTurn:
             elif "direction=LT" not in instruction.attributes:
                 return
             if low is not None and high is not None:
-                yield max(high - low, 0)
+                yield max(-(-(high - low) // self.step(where, instruction, arguments)), 0)
+
+    def step(self, where: Computation, compare: Instruction, arguments: tuple[str, ...]) -> int:
+        """What a turn adds to the counter that is compared; 1 where the body does not tell."""
+        root = self.body.instructions[self.body.root]
+        for name in compare.operands:
+            for index in self.carried(where, name, arguments):
+                raised = self.body.operand(root, index)
+                while raised.opcode in _SAME:
+                    raised = self.body.operand(raised, 0)
+                if raised.opcode == "add":
+                    added = [self.value(self.body, operand) for operand in raised.operands]
+                    return next((number for number in added if number), 1)
+        return 1
+
+    def carried(
+        self, where: Computation, name: str, arguments: tuple[str, ...] = ()
+    ) -> Iterator[int]:
+        """The places, among all that the loop carries, of what an instruction of the condition is made of."""
+        instruction = where.instructions[name]
+        if instruction.opcode == "add" or instruction.opcode in _SAME:
+            for operand in instruction.operands:
+                yield from self.carried(where, operand, arguments)
+        elif instruction.opcode == "parameter" and arguments:
+            yield from self.carried(self.condition, arguments[int(instruction.arguments)])
+        elif instruction.opcode == "get-tuple-element" and where is self.condition:
+            yield int(_INDEX.search(instruction.attributes)[1])
 
     def value(self, where: Computation, name: str, arguments: tuple[str, ...] = ()) -> int | None:
         """The integer that an instruction is, if the program tells."""

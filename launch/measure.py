@@ -60,7 +60,7 @@ def measure(program: Program, capacity: float) -> Measured:
     arguments, beside = bytes_a_chip(program.arguments), bytes_a_chip(program.beside)
     if arguments + beside > capacity:
         return Measured(Memory(arguments, 0, 0, beside), program.calls, None)
-    lowered = program.function.lower(*program.arguments)
+    lowered = program.function.lower(*program.arguments, **program.options)
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
@@ -75,9 +75,8 @@ def measure(program: Program, capacity: float) -> Measured:
         temporaries=stats.temp_size_in_bytes + stats.generated_code_size_in_bytes,
         beside=beside,
     )
-    return Measured(
-        memory, program.calls, costs(hlo.parse(compiled.as_text())).times(program.calls)
-    )
+    one_call = costs(hlo.parse(compiled.as_text()), program.turns)
+    return Measured(memory, program.calls, one_call.times(program.calls))
 
 
 def needed_bytes(message: str) -> int | None:

@@ -21,7 +21,7 @@ import launch.without_hardware  # noqa: F401  before JAX is imported
 from experiments import flags as experiment_flags
 from launch.costs import KINDS
 from launch.measure import GIB, Measured, measure
-from launch.programs import plan_mesh, programs
+from launch.programs import programs
 from launch.topology import CHIPS, Chip, describe_topology, parse_mesh
 from launch.verdict import misfit
 from launch.workload import find_model, reference_config, with_mesh
@@ -29,7 +29,7 @@ from riskpo_jax.config import Config
 from riskpo_jax.errors import UserError
 from riskpo_jax.models.config import DecoderConfig
 from riskpo_jax.sharding import MESH_AXES
-from riskpo_jax.training.setup import make_model
+from riskpo_jax.training.setup import load_mesh, make_model
 
 MODEL = flags.DEFINE_string(
     "model", None, "Published model, or directory with config.json; default: that of --model.path."
@@ -106,7 +106,7 @@ def make_plan(
         raise UserError(
             f"--train.stage={config.train.stage} is not planned: give a run of --train.stage=rl"
         )
-    mesh = plan_mesh(config, shape, devices)
+    mesh = load_mesh(config, shape, devices)
     measured = {
         title: measure(program, chip.usable_gib * GIB)
         for title, program in programs(config, make_model(config, shape), mesh).items()
@@ -118,15 +118,21 @@ def header(plan: Plan) -> list[str]:
     """What is planned, in words."""
     c = plan.config
     mesh = ", ".join(f"{axis}={plan.mesh[axis]}" for axis in MESH_AXES)
-    rows = c.train.micro_batch_size or c.sequences_per_update
-    at_once = c.rollout.questions_at_once or c.data.questions_per_step
+    slots = c.rollout.slots or c.sequences_per_step
+    chips = c.rollout.tensor
+    layout = (
+        f"{chips} chip{'s' * (chips > 1)} a copy of the model"
+        if chips
+        else "laid out as for training"
+    )
     return [
         f"{plan.model} on {plan.topology}, {plan.chips} chips: mesh {mesh}",
         f"a step: {c.data.questions_per_step} questions x {c.rollout.group_size} responses, up to "
         f"{c.data.max_prompt_length} + {c.rollout.max_response_length} tokens; "
-        f"{rows} sequences in a micro-batch, {at_once} questions at once in the sampler",
+        f"{c.train.tokens_per_micro_batch} tokens a data shard in a micro-batch",
+        f"sampling: {slots} responses at the same time, {layout}, KV cache {c.rollout.kv_cache_dtype}",
         f"parameters {c.model.param_dtype}, moments {c.train.moment_dtype}, products "
-        f"{c.model.compute_dtype}{', remat' if c.model.remat else ''}",
+        f"{c.model.compute_dtype}, remat {c.model.remat}",
     ]
 
 
@@ -134,36 +140,39 @@ def table(plan: Plan) -> Table:
     """Per chip: the memory of each program, and what all of its calls in a step compute and send."""
     titles, measured = zip(*plan.measured.items(), strict=True)
     result = Table("a chip", *titles)
+    result.columns[0].no_wrap = True
     for column in result.columns[1:]:
         column.justify = "right"
 
     def row(label: str, values: list[str]) -> None:
         result.add_row(label, *values)
 
+    row("memory in GiB:", [""] * len(titles))
     for part in ("arguments", "outputs", "temporaries", "beside", "total"):
         row(part, [gib(getattr(m.memory, part)) for m in measured])
-    row("capacity", [f"{plan.chip.usable_gib:.2f} GiB"] * len(titles))
+    row("capacity", [f"{plan.chip.usable_gib:.2f}"] * len(titles))
     result.add_section()
-    row("calls a step", [f"{m.calls:,}" for m in measured])
+    row("a step: calls", [f"{m.calls:,}" for m in measured])
     costs = [m.costs for m in measured]
-    row("FLOPs", [f"{c.flops / 1e12:.1f} T" if c else "" for c in costs])
+    row("TFLOPs", [f"{c.flops / 1e12:.1f}" if c else "" for c in costs])
     row(
         "at the chip's peak", [seconds(c and c.flops / plan.chip.peak_tflops / 1e12) for c in costs]
     )
     row("compiler's estimate", [seconds(c and c.cycles / plan.chip.clock_ghz / 1e9) for c in costs])
     result.add_section()
+    row("sent in GiB:", [""] * len(titles))
     for kind in KINDS:
         found = [c.collectives.get(kind) if c else None for c in costs]
         row(kind, [f"{f.count:,} x, {gib(f.sent_bytes)}" if f else "" for f in found])
     row(
-        "sent, at all links",
+        "at all links",
         [seconds(c and c.sent_bytes / plan.chip.ici_gb_s / 1e9) for c in costs],
     )
     return result
 
 
 def gib(size: int) -> str:
-    return f"{size / GIB:.2f} GiB"
+    return f"{size / GIB:.2f}"
 
 
 def seconds(value: float | None) -> str:

@@ -6,23 +6,28 @@ import math
 from collections.abc import Mapping
 
 from launch.measure import GIB, Measured
+from launch.programs import UPDATE
 from riskpo_jax.config import Config
 
 
 def misfit(
     config: Config, measured: Mapping[str, Measured], capacity: float, chips: int, shards: int
 ) -> str | None:
-    """One line on the program that exceeds the capacity by most, or None where all fit.
+    """One line on a program that exceeds the capacity, or None where all fit.
+
+    The one that does by most, of the update if any of these does: the rollout has the room that state leaves.
 
     Args:
       measured: each program's, by name.
       capacity: bytes that a chip has for a program.
       shards: parts that a batch is divided into, data x fsdp.
     """
-    name, worst = max(measured.items(), key=lambda item: item[1].memory.total)
-    memory, least = worst.memory, "" if worst.costs else "at least "
-    if memory.total <= capacity:
+    large = {name: m for name, m in measured.items() if m.memory.total > capacity}
+    if not large:
         return None
+    first = {name: m for name, m in large.items() if name in UPDATE} or large
+    name, worst = max(first.items(), key=lambda item: item[1].memory.total)
+    memory, least = worst.memory, "" if worst.costs else "at least "
     lasting = memory.arguments + memory.beside
     return (
         f"does not fit: {name} needs {least}{memory.total / GIB:.2f} GiB a chip, "
@@ -36,6 +41,8 @@ def _remedy(
     config: Config, name: str, lasting: int, capacity: float, chips: int, shards: int
 ) -> str:
     """What to change first: what costs nothing, then what costs time, then what costs chips."""
+    if name not in UPDATE:
+        return _remedy_of_rollout(config, name, chips, shards)
     if lasting > capacity:
         fewest = chips * lasting / capacity
         more = f"at least {math.ceil(fewest)} such chips, as the state alone takes {lasting / GIB:.2f} GiB"
@@ -44,27 +51,39 @@ def _remedy(
                 f"divide the state by a larger --mesh fsdp (now {config.mesh.fsdp}), or take {more}"
             )
         return _smaller_types(config) or more
-    if name == "rollout":
-        rows = config.rollout.questions_at_once or config.data.questions_per_step
-        if rows > shards:
-            return (
-                f"lower --rollout.questions_at_once={rows}, {rows // shards} a data shard, to as few "
-                f"as {shards}"
-            )
+    if config.model.remat != "all":
         return (
-            "raise tensor in --mesh, or lower --rollout.group_size="
-            f"{config.rollout.group_size} or --rollout.max_response_length="
-            f"{config.rollout.max_response_length}"
+            f"give --model.remat=all (now {config.model.remat}), which recomputes layers instead of "
+            "keeping their activations"
         )
-    if not config.model.remat:
-        return "give --model.remat, which recomputes layers instead of keeping their activations"
-    rows = config.train.micro_batch_size or config.sequences_per_update
-    if rows > shards:
-        return f"lower --train.micro_batch_size={rows}, {rows // shards} a data shard, to as few as {shards}"
+    tokens, longest = config.train.tokens_per_micro_batch, config.rollout.max_response_length
+    if tokens >= 2 * longest:
+        return (
+            f"lower --train.tokens_per_micro_batch={tokens}, to as few as {longest}, one response"
+        )
     return _smaller_types(config) or (
         f"raise tensor in --mesh (now {config.mesh.tensor}), take more chips, or lower "
-        f"--rollout.max_response_length={config.rollout.max_response_length}"
+        f"--rollout.max_response_length={longest}"
     )
+
+
+def _remedy_of_rollout(config: Config, name: str, chips: int, shards: int) -> str:
+    """Fewer responses at once only take longer; a copy of the model over more chips sends more."""
+    c = config.rollout
+    more_chips = f"raise tensor in --mesh (now {config.mesh.tensor}), or take more chips"
+    if c.tensor:
+        shards = chips // c.tensor
+        more_chips = (
+            f"raise --rollout.tensor={c.tensor}, the chips that share a copy of the model, or give 0, the "
+            "layout of training"
+        )
+    slots = c.slots or config.sequences_per_step
+    if name == "decode" and slots >= 2 * shards:
+        fewer = f"lower --rollout.slots={slots}, {slots // shards} a data shard"
+        return f"{fewer}, or {more_chips}"
+    if name == "decode" and c.kv_cache_dtype != "int8":
+        return f"give --rollout.kv_cache_dtype=int8 (now {c.kv_cache_dtype})"
+    return more_chips
 
 
 def _smaller_types(config: Config) -> str | None:

@@ -13,39 +13,35 @@ from riskpo_jax.errors import UserError
 from riskpo_jax.models.config import DecoderConfig
 from riskpo_jax.models.known import KNOWN, known
 
-# Long chains of thought, with all that is stored in bfloat16: 512 questions x 8 responses, as many
-# sequences in a micro-batch and questions at once in the sampler as there are data shards.
+# Long chains of thought, with all that is stored in bfloat16: 512 questions x 8 responses, one response of
+# full length a data shard in a micro-batch.
 REFERENCE: Mapping[str, Any] = {
     "model.param_dtype": "bfloat16",
     "model.compute_dtype": "bfloat16",
-    "model.remat": True,
+    "model.remat": "all",
     "train.moment_dtype": "bfloat16",
+    "train.tokens_per_micro_batch": 3072,
     "data.questions_per_step": 512,
     "data.max_prompt_length": 1024,
     "rollout.group_size": 8,
     "rollout.max_response_length": 3072,
     "algorithm.bundle_size": 4,
 }
-_A_SHARD_EACH = ("train.micro_batch_size", "rollout.questions_at_once")
+_SLOTS_A_SHARD = 16
 
 
 def reference_config(settings: Mapping[str, Any], chips: int) -> Config:
     """The reference workload on so many chips, with the `settings` that are given in place of its own.
 
+    Two questions' responses are decoded at the same time on every data shard of the rollout.
+
     Raises:
       UserError: settings that contradict each other.
     """
     config = from_flat({**REFERENCE, **settings})
-    tensor = max(config.mesh.tensor, 1)
-    shards = max(chips // tensor, 1)
-    a_shard_each = {name: shards for name in _A_SHARD_EACH if name not in settings}
-    questions = config.data.questions_per_step
-    if "rollout.questions_at_once" in a_shard_each and questions % shards:
-        del a_shard_each["rollout.questions_at_once"]  # the mesh's own check says it better
-    sequences = questions * config.rollout.group_size // config.train.minibatches
-    if "train.micro_batch_size" in a_shard_each and sequences % shards:
-        del a_shard_each["train.micro_batch_size"]
-    return resolve(from_flat({**REFERENCE, **a_shard_each, **settings}))
+    shards = max(chips // (config.rollout.tensor or config.mesh.tensor), 1)
+    slots = min(_SLOTS_A_SHARD * shards, config.sequences_per_step)
+    return resolve(from_flat({**REFERENCE, "rollout.slots": slots, **settings}))
 
 
 def find_model(name: str) -> tuple[str, DecoderConfig]:

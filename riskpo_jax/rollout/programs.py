@@ -25,7 +25,7 @@ class Programs:
     Attributes:
       block: places of the timeline in one block. width: tokens decoded in one call at most.
       params: what decoding reads, as ShapeDtypeStructs with shardings.
-      lay_out: params -> the same as decoding reads them: placed for `mesh`, matrices in the compute type.
+      move: params -> the same as decoding reads them: placed for `mesh`, matrices in the compute type.
       read: (params, prompts) -> KV [L, A, K, P, D] of A prompts.
       put: (prompts KV, rows, new KV) -> the KV with those of new prompts in their slots.
       take: (KV, rows) -> the KV of some slots, counted within their shard.
@@ -58,7 +58,7 @@ class Programs:
         self.params = jax.tree_util.tree_map_with_path(
             partial(_as_read, model.dtype), placed_shapes(model, mesh)
         )
-        self._lay_out = jax.jit(
+        self.move = jax.jit(
             lambda params: jax.tree.map(lambda x, w: x.astype(w.dtype), params, self.params),
             out_shardings=jax.tree.map(lambda w: w.sharding, self.params),
         )
@@ -78,13 +78,17 @@ class Programs:
         )
 
     def lay_out(self, params: Any) -> Any:
-        """The very arrays where there is nothing to change."""
+        """`params` as decoding reads them: the very arrays where there is nothing to change."""
+        return params if self.laid_out(params) else self.move(params)
+
+    def laid_out(self, params: Any) -> bool:
+        """Whether decoding reads `params`, arrays or ShapeDtypeStructs with shardings, as they are."""
         same = jax.tree.map(
             lambda x, w: x.dtype == w.dtype and x.sharding.is_equivalent_to(w.sharding, x.ndim),
             params,
             self.params,
         )
-        return params if jax.tree.all(same) else self._lay_out(params)
+        return jax.tree.all(same)
 
     @staticmethod
     def slot_counts(slots: int) -> tuple[int, ...]:

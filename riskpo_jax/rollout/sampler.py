@@ -54,14 +54,16 @@ class Sampler:
         waiting = len(prompts.lengths) * group_size > self.slots
         session.rehearse(-(-self.programs.longest // self.programs.block) - (not waiting))
 
+    def slots_for(self, responses: int) -> int:
+        """One of few numbers of slots, so that an evaluation's last batch compiles nothing new."""
+        shards = self.programs.shards
+        counts = self.programs.slot_counts(-(-self.slots // shards))
+        return shards * bucket_of(-(-min(self.slots, responses) // shards), counts)
+
     def _session(self, params, key, prompts, group_size, sampling, limits_N, first) -> Session:
-        N, shards = len(prompts.lengths) * group_size, self.programs.shards
+        N = len(prompts.lengths) * group_size
         limits_N = np.full(N, self.programs.longest) if limits_N is None else limits_N
-        # One of few numbers of slots, so that an evaluation's last batch compiles nothing new.
-        per_shard = bucket_of(
-            -(-min(self.slots, N) // shards), self.programs.slot_counts(-(-self.slots // shards))
-        )
-        slots = per_shard * shards
+        slots = self.slots_for(N)
         return Session(
             self.programs, params, key, prompts, limits_N, sampling, slots=slots, first=first
         )

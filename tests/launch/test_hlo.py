@@ -39,7 +39,13 @@ HloModule jit_f, is_scheduled=true, replica_count=2, num_partitions=4
   %state = (s32[]{:T(128)}, f32[8,2]{1,0:T(8,128)S(1)}, s32[], /*index=3*/pred[]) parameter(0)
   %f = f32[8,2] get-tuple-element(%state), index=1
   %called = f32[8,2] call(%f), to_apply=%inner, metadata={op_name="a(b)/c"}
-  ROOT %out = (s32[], f32[8,2], s32[], pred[]) tuple(%state)
+  %i = s32[] get-tuple-element(%state), index=0
+  %bound = s32[] get-tuple-element(%state), index=2
+  %done = pred[] get-tuple-element(%state), index=3
+  %one = s32[] constant(1)
+  %next = s32[] add(%i, %one), backend_config={"estimated_cycles":"8"}
+  %kept = s32[] copy(%next)
+  ROOT %out = (s32[], f32[8,2], s32[], /*index=3*/pred[]) tuple(%kept, %called, %bound, %done)
 }
 
 ENTRY %main (x: f32[8,2]) -> f32[8,2] {
@@ -63,9 +69,31 @@ def test_a_loop_of_the_tpu_compiler_is_counted_from_its_condition():
     assert module.entry == "main" and module.devices == 8
 
 
-def test_a_loop_of_unknown_length_is_named_and_counted_once():
-    counts, unknown = executions(parse(TPU_LOOP.replace("constant(13)", "parameter(1)")))
+@pytest.mark.parametrize(("step", "turns"), [(2, 5), (3, 4), (4, 3)])
+def test_a_counter_is_raised_by_what_the_body_says(step, turns):
+    """XLA's own loops take several parts in a turn."""
+    raised = TPU_LOOP.replace("%one = s32[] constant(1)", f"%one = s32[] constant({step})")
+    counts, _ = executions(parse(raised))
+    assert counts["body"] == turns
+
+
+def test_a_loop_of_unknown_length_is_named_and_counted_as_often_as_one_says():
+    module = parse(TPU_LOOP.replace("constant(13)", "parameter(1)"))
+    counts, unknown = executions(module)
     assert unknown == ["while"] and counts["inner"] == 1
+    counts, unknown = executions(module, turns_untold=16)
+    assert unknown == ["while"] and counts["inner"] == 16 and counts["main"] == 1
+
+
+def test_a_kernel_whose_metadata_takes_several_lines_ends_no_computation():
+    lines = (
+        'call(%f), to_apply=%inner, frontend_attributes={kernel_metadata={\n"a":"{\\"b\\": 1}"\n}}'
+    )
+    module = parse(TPU_LOOP.replace("call(%f), to_apply=%inner", lines))
+    assert (
+        module.computations["body"].instructions["called"].attributes.endswith('op_name="a(b)/c"}')
+    )
+    assert executions(module) == executions(parse(TPU_LOOP))
 
 
 def test_instructions_are_taken_apart():

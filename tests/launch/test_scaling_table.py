@@ -7,7 +7,7 @@ import pytest
 from launch.costs import Collective, Costs
 from launch.measure import GIB, Measured, Memory
 from launch.plan import Plan
-from launch.scaling_table import CASES, Case, row
+from launch.scaling_table import CASES, HEADER, Case, row
 from launch.topology import CHIPS, parse_mesh
 from launch.workload import find_model, reference_config
 
@@ -17,14 +17,13 @@ def chips_of(case: Case) -> int:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.model}-{case.topology}")
-def test_every_case_divides_its_chips_heads_batches_and_width(case):
+def test_every_case_divides_its_chips_heads_and_width(case):
     sizes = parse_mesh(case.mesh)
     _, shape = find_model(case.model)
-    config = reference_config(sizes, chips_of(case))
     assert math.prod(sizes.values()) == chips_of(case)
-    assert shape.num_heads % sizes["mesh.tensor"] == 0
     assert shape.hidden_size % (16 * sizes["mesh.fsdp"]) == 0  # whole tiles
-    assert config.train.micro_batch_size and config.rollout.questions_at_once
+    for tensor in {sizes["mesh.tensor"], case.rollout_tensor} - {0}:
+        assert shape.num_heads % tensor == chips_of(case) % tensor == 0
 
 
 def test_the_cases_are_all_pairs_of_four_models_and_four_slices():
@@ -32,19 +31,22 @@ def test_the_cases_are_all_pairs_of_four_models_and_four_slices():
 
 
 def plan(temporaries: int, costs: Costs | None) -> Plan:
-    memory = Memory(GIB, 0, temporaries, 0)
-    measured = {"train step": Measured(memory, 1, costs), "rollout": Measured(memory, 2, costs)}
+    small, large = (Measured(Memory(GIB, 0, t, 0), 2, costs) for t in (0, temporaries))
+    measured = {"read prompts": small, "gradient": large, "decode": small}
     mesh = {"data": 1, "fsdp": 4, "tensor": 2}
-    return Plan("M", "v5e:2x4", reference_config({}, 8), mesh, CHIPS["v5e"], measured)
+    config = reference_config({"rollout.tensor": 4}, 8)
+    return Plan("M", "v5e:2x4", config, mesh, CHIPS["v5e"], measured)
 
 
 def test_a_row_adds_up_the_programs_of_a_step():
+    """And has the memory of the largest of the update and of the rollout."""
     costs = Costs(2 * 10**15, 3 * 10**9, {"all-gather": Collective(1, 512 * GIB)})
     cells = row(plan(2 * GIB, costs)).strip("| ").split(" | ")
     assert cells == [
-        "M", "v5e:2x4", "1 x 4 x 2", "3.0", "3.0", "15.8", "4.00 P", "4 s", "1,024", "fits",
+        "M", "v5e:2x4", "1 x 4 x 2", "4", "3.0", "1.0", "15.8", "6.00 P", "6 s", "1,536", "fits",
     ]  # fmt: skip
+    assert HEADER.splitlines()[0].count("|") == len(cells) + 1
 
 
 def test_a_row_of_what_does_not_fit_says_so():
-    assert row(plan(20 * GIB, None)).endswith("| 21.0 | 21.0 | 15.8 |  |  |  | **does not fit** |")
+    assert row(plan(20 * GIB, None)).endswith("| 21.0 | 1.0 | 15.8 |  |  |  | **does not fit** |")

@@ -8,24 +8,25 @@ from riskpo_jax.errors import UserError
 from riskpo_jax.models.known import known
 
 
-def test_the_reference_workload_gives_each_data_shard_a_sequence_and_a_question():
-    config = reference_config({"mesh.fsdp": 64, "mesh.tensor": 4}, chips=256)
-    assert config.train.micro_batch_size == config.rollout.questions_at_once == 64
-    assert config.data.questions_per_step == REFERENCE["data.questions_per_step"]
+def test_the_reference_workload_gives_each_data_shard_a_response_and_sixteen_slots():
+    layout = {"mesh.fsdp": 64, "mesh.tensor": 4}
+    for tensor, shards in ((2, 128), (4, 64), (0, 64)):
+        config = reference_config({**layout, "rollout.tensor": tensor}, chips=256)
+        assert config.rollout.slots == 16 * shards
+        assert config.train.tokens_per_micro_batch == config.rollout.max_response_length
+        assert config.data.questions_per_step == REFERENCE["data.questions_per_step"]
+
+
+def test_there_are_no_more_slots_than_responses():
+    assert reference_config({"mesh.fsdp": 512}, chips=512).rollout.slots == 512 * 8
 
 
 def test_what_is_given_stays():
-    given = {"train.micro_batch_size": 128, "model.param_dtype": "float32", "mesh.fsdp": 64}
-    config = reference_config(given, chips=64)
-    assert config.train.micro_batch_size == 128
+    given = {"rollout.slots": 40, "model.param_dtype": "float32", "mesh.fsdp": 64}
+    config = reference_config(given | {"train.tokens_per_micro_batch": 6144}, chips=64)
+    assert config.rollout.slots == 40
     assert config.model.param_dtype == "float32"
-    assert config.rollout.questions_at_once == 64
-
-
-def test_batches_that_do_not_divide_are_left_to_the_check_of_the_mesh():
-    given = {"data.questions_per_step": 100, "algorithm.bundle_size": 5, "mesh.fsdp": 64}
-    config = reference_config(given, chips=64)
-    assert config.rollout.questions_at_once == config.train.micro_batch_size == 0
+    assert config.train.tokens_per_micro_batch == 6144
 
 
 def test_models_are_found_by_name_and_by_directory(tmp_path):
