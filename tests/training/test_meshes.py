@@ -24,7 +24,7 @@ SCRIPT = """
     jax.config.update("jax_numpy_rank_promotion", "raise")
     assert jax.device_count() == 8
     config = resolve(from_flat({
-        "data.questions_per_step": 8, "algorithm.bundle_size": 2, "rollout.group_size": 2,
+        "model.unroll": 1, "data.questions_per_step": 8, "algorithm.bundle_size": 2, "rollout.group_size": 2,
         "rollout.max_response_length": 6, "rollout.slots": 12,
         "train.tokens_per_micro_batch": 18, "train.epochs": 2, "eval.samples": 1, "eval.k": (1,),
         "rollout.steps_per_sync": 4,
@@ -99,7 +99,7 @@ SCRIPT = """
 
     # With the rollout's own layout, or that of training (0); 3 divides neither questions nor slots.
     meshes = [
-        ((8, 1, 1), 1), ((1, 8, 1), 0), ((2, 2, 2), 1), ((4, 1, 2), 2), ((1, 1, 4), 0), ((3, 1, 1), 1)
+        ((8, 1, 1), 1), ((1, 8, 1), 0), ((2, 2, 2), 1), ((4, 1, 2), 2), ((3, 1, 1), 1)
     ]
     assert_equal_on(meshes, plain, base)
     assert_equal_on([((1, 4, 2), 0)], adapted, lora.join(base, adapters))

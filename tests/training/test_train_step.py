@@ -98,7 +98,7 @@ def minus(a, b):
 
 REGULARISED = {"algorithm__kl_coef": 0.3, "algorithm__entropy_coef": 0.1}
 OBJECTIVES = [
-    {},
+    {"model__unroll": 2},
     {"algorithm__preset": "grpo", "train__tokens_per_micro_batch": 32},
     {
         "algorithm__preset": "dr_grpo",
