@@ -32,7 +32,10 @@ from riskpo_jax.sharding import MESH_AXES
 from riskpo_jax.training.setup import load_mesh, make_model
 
 MODEL = flags.DEFINE_string(
-    "model", None, "Published model, or directory with config.json; default: that of --model.path."
+    "model",
+    None,
+    "Published model, or directory with config.json; default: that of --model.path.",
+    allow_override=True,  # experiments.evaluate has a flag of this name
 )
 TOPOLOGY = flags.DEFINE_string(
     "topology", None, f"TPU slice, such as v5e:16x16; chips: {', '.join(CHIPS)}."
