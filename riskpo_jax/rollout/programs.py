@@ -50,9 +50,8 @@ class Programs:
         self.model, self.mesh, self.kv_dtype = model, mesh, kv_dtype
         self.longest, self.eos_ids = longest, eos_ids
         self.shards = data_shards(mesh)
-        self.block = max(
-            32, -(-longest // (8 * 32)) * 32
-        )  # eight blocks, or fewer if those are short
+        # Eight blocks, or fewer where those would be short.
+        self.block = max(32, -(-longest // (8 * 32)) * 32)
         self.width = min(steps_per_sync, self.block)
         self.kv_sharding = kv_sharding(model.config, mesh)
         self.params = jax.tree_util.tree_map_with_path(
