@@ -34,6 +34,7 @@ MAY_IMPORT = {
     | {"config", "algorithms", "sharding", "models", "rollout", "rewards", "data"}
     | {"files", "config_rules", "processes", "evaluation", "reporting"}
     | {"compilation", "device_memory"},
+    "sweeps": {"errors", "files", "reporting", "evaluation.bootstrap"},
 }
 
 
