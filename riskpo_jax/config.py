@@ -229,6 +229,7 @@ class AlgorithmConfig:
             "dr_grpo",
             "rloo",
             "dapo",
+            "gspo",
         ),
     )
     profile: str = setting(
@@ -250,8 +251,8 @@ class AlgorithmConfig:
     )
     bundling: str = setting(
         "random",
-        "Bundle questions at random, or with others of similar pass rate. For grpo, dr_grpo, rloo and "
-        "dapo bundles only serve the risk metrics.",
+        "Bundle questions at random, or with others of similar pass rate. For grpo, dr_grpo, rloo, "
+        "dapo and gspo bundles only serve the risk metrics.",
         choices=("random", "stratified"),
     )
     baseline: str | None = setting(
@@ -274,15 +275,26 @@ class AlgorithmConfig:
     )
     tracker_tau: float = setting(100.0, "tau of the polynomial schedule, in steps.")
     tracker_power: float = setting(0.6, "Power of the polynomial schedule.")
-    clip_low: float = setting(0.2, "The ratio is clipped below at 1 - clip_low.")
+    ratio: str | None = setting(
+        None,
+        "Importance ratio that is clipped: each token's, or the geometric mean of a sequence's. Default: "
+        "sequence for gspo, else token.",
+        choices=("token", "sequence"),
+    )
+    clip_low: float | None = setting(
+        None,
+        "The ratio is clipped below at 1 - clip_low; default 0.2, 3e-4 where the ratio is sequence.",
+    )
     clip_high: float | None = setting(
-        None, "The ratio is clipped above at 1 + clip_high; default 0.2, 0.28 for dapo."
+        None,
+        "The ratio is clipped above at 1 + clip_high; default 0.2, 0.28 for dapo, 4e-4 where the ratio is "
+        "sequence.",
     )
     loss_aggregation: str | None = setting(
         None,
         "Mean over all tokens, over sequences of their mean, or over sequences of their sum / "
-        "max_response_length. Default: the preset's own (sequence_mean for grpo and rloo, "
-        "constant_length for dr_grpo, else token_mean).",
+        "max_response_length. Default: the preset's own (sequence_mean for grpo, rloo and "
+        "gspo, constant_length for dr_grpo, else token_mean).",
         choices=("token_mean", "sequence_mean", "constant_length"),
     )
     kl_coef: float = setting(0.0, "Weight of the k3 KL penalty to the initial policy.")
@@ -459,31 +471,6 @@ def to_flat(config: Config) -> dict[str, Any]:
     """Dotted name -> value, tuples as lists: what config.json records."""
     flat = {name: get(config, name) for name, _, _ in leaves()}
     return {name: list(v) if isinstance(v, tuple) else v for name, v in flat.items()}
-
-
-def check_resumable(old: Mapping[str, Any], new: Config) -> None:
-    """Refuses to continue a run under settings that would change what it computed so far.
-
-    Args:
-      old: `to_flat` of the run's recorded configuration.
-
-    Raises:
-      UserError: naming the first setting that differs.
-    """
-    default = to_flat(Config())  # of a setting that is younger than the run
-    for name, field, _ in leaves():
-        before, now = old.get(name, default[name]), to_flat(new)[name]
-        if before == now:
-            continue
-        if name == "train.steps" and now > before and new.train.schedule == "constant":
-            continue
-        if field.metadata["may_change"] and name != "train.steps":
-            continue
-        hint = " (only more steps, with a constant schedule, can continue it)"
-        raise UserError(
-            f"--{name} is {now!r} but the run in this workdir was made with {before!r}"
-            f"{hint if name == 'train.steps' else ''}: give the old value or another --workdir"
-        )
 
 
 def _build(cls: type, prefix: str, values: Mapping[str, Any]) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from riskpo_jax.config import AlgorithmConfig, Config, LoraConfig, get, leaves
+from riskpo_jax.config import Config, LoraConfig, get, leaves
+from riskpo_jax.config_presets import fill_preset
 from riskpo_jax.errors import UserError
 
 
@@ -16,7 +17,7 @@ def resolve(config: Config) -> Config:
       UserError: a value out of range or two settings that contradict each other, by flag name.
     """
     _check_choices(config)
-    resolved = dataclasses.replace(config, algorithm=_fill_preset(config.algorithm))
+    resolved = dataclasses.replace(config, algorithm=fill_preset(config.algorithm))
     _check_ranges(resolved)
     _check_batches(resolved)
     _check_algorithm(resolved)
@@ -26,26 +27,6 @@ def resolve(config: Config) -> Config:
     _check_lora(resolved)
     _check_prompts(resolved)
     return resolved
-
-
-_PRESET_DEFAULTS = {
-    "paper": {"clip_high": 0.2, "loss_aggregation": "token_mean", "credit": "uniform"},
-    "official_released": {"clip_high": 0.2, "loss_aggregation": "token_mean"},
-    "official_intended": {"clip_high": 0.2, "loss_aggregation": "token_mean"},
-    "grpo": {"clip_high": 0.2, "loss_aggregation": "sequence_mean"},
-    "dr_grpo": {"clip_high": 0.2, "loss_aggregation": "constant_length"},
-    "rloo": {"clip_high": 0.2, "loss_aggregation": "sequence_mean"},
-    "dapo": {"clip_high": 0.28, "loss_aggregation": "token_mean"},
-}
-
-
-def _fill_preset(algorithm: AlgorithmConfig) -> AlgorithmConfig:
-    defaults = dict(_PRESET_DEFAULTS[algorithm.preset])
-    if algorithm.preset == "paper":
-        credit = algorithm.credit or defaults["credit"]
-        defaults["baseline"] = "leave_one_out" if credit == "expected" else "none"
-    unset = {k: v for k, v in defaults.items() if getattr(algorithm, k) is None}
-    return dataclasses.replace(algorithm, **unset)
 
 
 def _check_choices(config: Config) -> None:
@@ -196,7 +177,7 @@ def _check_algorithm(config: Config) -> None:
                 f"--algorithm.profile={algorithm.profile} belongs to --algorithm.preset=paper and "
                 f"contradicts --algorithm.preset={algorithm.preset}"
             )
-    relative = algorithm.preset in ("grpo", "dr_grpo", "rloo", "dapo") or (
+    relative = algorithm.preset in ("grpo", "dr_grpo", "rloo", "dapo", "gspo") or (
         algorithm.credit == "expected" and algorithm.baseline != "none"
     )
     if relative and config.rollout.group_size < 2 and config.train.stage == "rl":

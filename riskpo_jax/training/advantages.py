@@ -166,7 +166,8 @@ _ESTIMATORS: dict[str, Callable[[AlgorithmConfig], Estimator]] = {
     "grpo": _group(group.grpo),
     "dr_grpo": _group(group.dr_grpo),
     "rloo": _group(group.rloo),
-    "dapo": _group(group.grpo),  # DAPO differs in the loss
+    "dapo": _group(group.grpo),  # DAPO and GSPO differ in the loss
+    "gspo": _group(group.grpo),
 }
 
 

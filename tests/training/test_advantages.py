@@ -13,7 +13,7 @@ from riskpo_jax.training.advantages import divide_by_rms, make_advantage_fn, tra
 from riskpo_jax.types import TrackerState
 
 PRESETS = (
-    "paper", "official_released", "official_intended", "grpo", "dr_grpo", "rloo", "dapo",
+    "paper", "official_released", "official_intended", "grpo", "dr_grpo", "rloo", "dapo", "gspo",
 )  # fmt: skip
 KEY = jax.random.key(3)
 Q, G, B = 4, 4, 2
@@ -148,7 +148,7 @@ def test_equal_rewards_give_finite_advantages(make_config, case):
             assert np.isfinite(value).all()
         assert float(metrics["group/zero_variance_fraction"]) == 1
         assert float(metrics["bundle/zero_variance_fraction"]) == 1
-        if case["preset"].endswith(("grpo", "rloo", "dapo")) or "credit" in case:
+        if case["preset"].endswith(("grpo", "rloo", "dapo", "gspo")) or "credit" in case:
             np.testing.assert_array_equal(found, 0)
 
 
