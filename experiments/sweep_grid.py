@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
 from experiments import flags as experiment_flags
 from riskpo_jax import config as config_lib
-from riskpo_jax.config import Config
+from riskpo_jax.config import Config, to_flat
 from riskpo_jax.errors import UserError
 from riskpo_jax.files import file_stem
-from riskpo_jax.reporting.run_dir import RunDir
+from riskpo_jax.reporting.run_dir import RunDir, read_config
 
 
 @dataclass(frozen=True)
@@ -70,23 +72,39 @@ def make_cells(
 ) -> list[Cell]:
     """A cell for every seed and variant, seed by seed, so that a sweep that is cut off has pairs.
 
+    A run of the same settings that lies in `runs` under another name is taken as it is.
+
     base: the settings that all share, not yet resolved.
 
     Raises:
       UserError: settings that contradict each other, naming the variant; a folder in which a run of other
         settings lies.
     """
-    cells = []
+    cells, known = [], _known_runs(runs)
     for seed, variant in itertools.product(seeds, variants):
-        path = runs / file_stem(variant.name) / f"seed{seed}"
+        own = runs / file_stem(variant.name) / f"seed{seed}"
         try:
             config = _overridden(base, (*variant.overrides, f"--seed={seed}"))
+            path = own if own.exists() else known.get(_identity(to_flat(config)), own)
             RunDir(path).check(config)
         except (flags.Error, UserError) as error:
             reason = str(error).replace("\n", " ")
             raise UserError(f"--variant={variant.name}: {reason}") from None
         cells.append(Cell(variant.name, seed, config, path))
     return cells
+
+
+def _known_runs(runs: Path) -> dict[str, Path]:
+    """The folders of all runs there, by their settings."""
+    configs = sorted(runs.glob("*/seed*/config.json"))
+    return {_identity(read_config(file)): file.parent for file in configs}
+
+
+def _identity(settings: Mapping[str, Any]) -> str:
+    """Equal for runs that compute the same: of what a resumed run may change, the steps alone count."""
+    free = {name for name, field, _ in config_lib.leaves() if field.metadata["may_change"]}
+    kept = {k: v for k, v in settings.items() if k == "train.steps" or k not in free}
+    return json.dumps(kept, sort_keys=True)
 
 
 def _read_variant(text: str) -> Variant:
