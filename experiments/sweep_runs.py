@@ -17,6 +17,7 @@ from riskpo_jax.files import replacing
 from riskpo_jax.reporting.files import read_jsonl
 from riskpo_jax.reporting.run_dir import RunDir
 
+RUN = (sys.executable, "-m", "experiments.run")
 _POLL_S = 0.1
 
 
@@ -62,7 +63,7 @@ def _started(cell: Cell, slot: int, jobs: int, gpus_per_run: int) -> Iterator[su
     flagfile = cell.beside(".flags")
     with replacing(flagfile) as aside:
         aside.write_text(experiment_flags.as_flagfile(cell.config))
-    command = [sys.executable, "-m", "experiments.run", f"--flagfile={flagfile}"]
+    command = [*RUN, f"--flagfile={flagfile}", f"--workdir={cell.path}"]
     environment = dict(os.environ)
     if gpus_per_run:
         devices = range(slot * gpus_per_run, (slot + 1) * gpus_per_run)
@@ -70,7 +71,7 @@ def _started(cell: Cell, slot: int, jobs: int, gpus_per_run: int) -> Iterator[su
     cores = _share_of_cores(slot, jobs)
     with open(cell.beside(".log"), "a") as log:
         process = subprocess.Popen(
-            [*command, f"--workdir={cell.path}"],
+            command,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -111,5 +112,7 @@ def seconds_spent(cell: Cell) -> float:
 def last_words(cell: Cell) -> str:
     """The last line that the run printed, which names the error of one that failed."""
     file = cell.beside(".log")
-    lines = file.read_text(errors="replace").split("\n") if file.exists() else []
+    if not file.exists():
+        return "not begun"
+    lines = file.read_text(errors="replace").split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), "nothing was printed")

@@ -12,11 +12,13 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from riskpo_jax.files import replacing
 from riskpo_jax.reporting.panels import COLOURS, GREY
+from riskpo_jax.reporting.run_data import RunData
+from riskpo_jax.sweeps import measures
+from riskpo_jax.sweeps.measures import Measure
 from riskpo_jax.sweeps.outcomes import (
-    Measure,
     Outcomes,
+    curves_of,
     evaluated_datasets,
-    mean_curve,
     pass_ks,
     values_by_seed,
 )
@@ -37,36 +39,24 @@ def draw_pictures(folder: Path, outcomes: Outcomes, baseline: str) -> list[Path]
 
 
 def curves(outcomes: Outcomes) -> Figure | None:
-    """Entropy, reward, pass@1, pass@(largest k), MVaR and the lower tail against the step."""
-    whole = _whole(evaluated_datasets(outcomes))
-    ks = pass_ks(outcomes)
-    panels = [
-        ("policy entropy (nats a token)", "policy/entropy", None),
-        *(
-            (f"pass@{k}, {name}", f"pass@{k}", name)
-            for name in whole[:1]
-            for k in {ks[0]: 0, ks[-1]: 0}
-        ),
-        ("mean reward", "reward/mean", None),
-        ("MVaR of the bundle score", "risk/mvar", None),
-        ("lower-tail RVaR of the bundle score", "risk/cvar", None),
-    ]
-    runs = {name: list(by_seed.values()) for name, by_seed in outcomes.items() if by_seed}
+    """pass@1, pass@(largest k), entropy, reward, MVaR and the lower tail against the step."""
+    shown = _headline(outcomes)[:-1] + list(measures.TRAINING)
+    runs = _runs(outcomes)
     if not runs:
         return None
-    figure, grid = _figure(len(panels), columns=3)
-    for ax, (title, key, dataset) in zip(grid, panels, strict=True):
+    figure, grid = _figure(len(shown), columns=3)
+    for ax, measure in zip(grid, shown, strict=True):
         for number, (name, ours) in enumerate(runs.items()):
-            if (found := mean_curve(ours, key, dataset)) is not None:
+            if (found := curves_of(measure, ours)) is not None:
                 _band(ax, *found, name, number)
-        _dress(ax, title, "training step")
-    return _with_legend(figure, grid[0])
+        _dress(ax, measure.label, "training step")
+    return _with_legend(figure, grid[-1])
 
 
 def pass_at_k(outcomes: Outcomes) -> Figure | None:
     """pass@k against k after the last step, and before the first (grey), a panel a dataset and level."""
     ks, datasets = pass_ks(outcomes), evaluated_datasets(outcomes)
-    runs = {name: list(by_seed.values()) for name, by_seed in outcomes.items() if by_seed}
+    runs = _runs(outcomes)
     if len(ks) < 2 or not runs:
         return None
     figure, grid = _figure(len(datasets), columns=min(2, len(datasets)))
@@ -92,21 +82,15 @@ def pass_at_k(outcomes: Outcomes) -> Figure | None:
 
 def differences(outcomes: Outcomes, baseline: str) -> Figure | None:
     """Differences from the baseline paired by seed: thick the bootstrap, thin Student's interval."""
-    whole, ks = _whole(evaluated_datasets(outcomes)), pass_ks(outcomes)
     others = [name for name, runs in outcomes.items() if name != baseline and runs]
-    measures = [
-        Measure(f"pass@{k} (points), {name}", f"pass@{k}", name, 100.0)
-        for name in whole[:1]
-        for k in sorted({ks[0], ks[-1]})
-    ]
-    measures += [Measure("policy entropy (nats a token)", "policy/entropy")]
+    shown = _headline(outcomes)
     if not others or not outcomes[baseline]:
         return None
     figure = Figure(
-        figsize=(4.2 * len(measures) + 1.5, 1.6 + 0.34 * len(others)), layout="constrained"
+        figsize=(4.2 * len(shown) + 1.5, 1.6 + 0.34 * len(others)), layout="constrained"
     )
-    grid = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
-    for ax, measure in zip(grid, measures, strict=True):
+    grid = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for ax, measure in zip(grid, shown, strict=True):
         reference = values_by_seed(measure, outcomes[baseline])
         for place, name in enumerate(others):
             found = paired_by_seed(values_by_seed(measure, outcomes[name]), reference)
@@ -139,8 +123,12 @@ def _style(number: int) -> dict[str, str]:
     }
 
 
-def _whole(datasets: Sequence[str]) -> list[str]:
-    return [name for name in datasets if name.endswith("/all")] or list(datasets)
+def _headline(outcomes: Outcomes) -> list[Measure]:
+    return measures.headline(evaluated_datasets(outcomes), pass_ks(outcomes))
+
+
+def _runs(outcomes: Outcomes) -> dict[str, list[RunData]]:
+    return {name: list(by_seed.values()) for name, by_seed in outcomes.items() if by_seed}
 
 
 def _figure(panels: int, columns: int) -> tuple[Figure, list[Axes]]:

@@ -6,21 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from riskpo_jax.evaluation.bootstrap import Interval
-from riskpo_jax.sweeps.outcomes import (
-    Measure,
-    Outcomes,
-    evaluated_datasets,
-    pass_ks,
-    values_by_seed,
-)
+from riskpo_jax.sweeps import measures
+from riskpo_jax.sweeps.measures import Measure
+from riskpo_jax.sweeps.outcomes import Outcomes, evaluated_datasets, pass_ks, values_by_seed
 from riskpo_jax.sweeps.statistics import over_seeds, paired_by_seed
-
-TRAINING_MEASURES = (
-    Measure("reward", "reward/mean"),
-    Measure("entropy (nats a token)", "policy/entropy"),
-    Measure("MVaR", "risk/mvar"),
-    Measure("lower-tail RVaR", "risk/cvar"),
-)
 
 
 @dataclass(frozen=True)
@@ -42,22 +31,14 @@ class Account:
 def report(account: Account, outcomes: Outcomes, baseline: str, pictures: Sequence[str]) -> str:
     """The whole text."""
     parts = [f"# {account.title}", *_what_ran(account, outcomes)]
-    training = list(TRAINING_MEASURES)
-    parts += _section("At the end of training", training, outcomes, baseline)
-    for dataset in evaluated_datasets(outcomes):
-        parts += _section(
-            f"Evaluation: {dataset}", evaluation_measures(outcomes, dataset), outcomes, baseline
-        )
+    datasets, ks = evaluated_datasets(outcomes), pass_ks(outcomes)
+    parts += _summary(measures.headline(datasets, ks), outcomes, baseline)
+    parts += _section("At the end of training", measures.TRAINING, outcomes, baseline)
+    for dataset in datasets:
+        shown = measures.evaluation(dataset, ks)
+        parts += _section(f"Evaluation: {dataset}", shown, outcomes, baseline)
     parts += [f"![{name.removesuffix('.png').replace('_', ' ')}]({name})" for name in pictures]
     return "\n\n".join(parts) + "\n"
-
-
-def evaluation_measures(outcomes: Outcomes, dataset: str) -> list[Measure]:
-    """pass@k for the smallest, the middle and the largest k, in percent, and the entropy there."""
-    ks = pass_ks(outcomes)
-    shown = sorted({ks[0], ks[len(ks) // 2], ks[-1]}) if ks else []
-    passes = [Measure(f"pass@{k} (%)", f"pass@{k}", dataset, 100.0) for k in shown]
-    return [*passes, Measure("entropy (nats a token)", "entropy", dataset)]
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -92,13 +73,24 @@ def _what_ran(account: Account, outcomes: Outcomes) -> list[str]:
     return text
 
 
-def _section(
-    title: str, measures: Sequence[Measure], outcomes: Outcomes, baseline: str
-) -> list[str]:
-    header = ["variant", *(measure.label for measure in measures)]
-    means = [[name, *(_mean(m, runs) for m in measures)] for name, runs in outcomes.items()]
+def _summary(shown: Sequence[Measure], outcomes: Outcomes, baseline: str) -> list[str]:
+    """One table: each measure with its difference from the baseline behind it."""
+    header = ["variant", *(text for m in shown for text in (m.label, "difference"))]
+    rows = []
+    for name, runs in outcomes.items():
+        row = [name]
+        for measure in shown:
+            difference = _difference(measure, runs, outcomes[baseline]) if name != baseline else ""
+            row += [_mean(measure, runs), difference]
+        rows.append(row)
+    return ["## Summary", f"Differences are those from {baseline}.", markdown_table(header, rows)]
+
+
+def _section(title: str, shown: Sequence[Measure], outcomes: Outcomes, baseline: str) -> list[str]:
+    header = ["variant", *(measure.label for measure in shown)]
+    means = [[name, *(_mean(m, runs) for m in shown)] for name, runs in outcomes.items()]
     differences = [
-        [name, *(_difference(m, runs, outcomes[baseline]) for m in measures)]
+        [name, *(_difference(m, runs, outcomes[baseline]) for m in shown)]
         for name, runs in outcomes.items()
         if name != baseline
     ]

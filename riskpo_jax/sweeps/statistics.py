@@ -1,7 +1,7 @@
 """Intervals over a few seeds.
 
 The percentile bootstrap is what the field reports. Over 3 to 5 seeds it is too narrow: it resamples what
-little there is, and of normal values it covers the mean in about 70% (3 seeds) to 83% (5) of the cases
+little there is, and of normal values it covers the mean in about 75% (3 seeds) to 83% (5) of the cases
 instead of 95% (tests/sweeps/test_statistics.py measures it). Student's t interval covers 95% of them, so
 a difference counts as clear where that one excludes zero.
 """
