@@ -243,6 +243,12 @@ class AlgorithmConfig:
     omega: float = setting(
         0.5, "Extra weight of the tail below alpha. The official presets have their own."
     )
+    levels: str = setting(
+        "fixed",
+        "Quantile levels alpha and beta of all bundle scores, or of those between the lowest and the highest "
+        "possible score, where many scores are at these (adaptive). Preset paper, profile averse.",
+        choices=("fixed", "adaptive"),
+    )
     credit: str | None = setting(
         None,
         "Advantage of a response: its one bundle sample's (uniform), or the exact expectation over "

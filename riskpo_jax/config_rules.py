@@ -172,11 +172,17 @@ def _check_algorithm(config: Config) -> None:
                     f"--algorithm.{name} belongs to --algorithm.preset=paper and contradicts "
                     f"--algorithm.preset={algorithm.preset}"
                 )
-        if algorithm.profile != "averse":
-            raise UserError(
-                f"--algorithm.profile={algorithm.profile} belongs to --algorithm.preset=paper and "
-                f"contradicts --algorithm.preset={algorithm.preset}"
-            )
+        for name, default in (("profile", "averse"), ("levels", "fixed")):
+            if getattr(algorithm, name) != default:
+                raise UserError(
+                    f"--algorithm.{name}={getattr(algorithm, name)} belongs to --algorithm.preset=paper "
+                    f"and contradicts --algorithm.preset={algorithm.preset}"
+                )
+    if algorithm.levels == "adaptive" and algorithm.profile != "averse":
+        raise UserError(
+            "--algorithm.levels=adaptive places the tails of --algorithm.profile=averse and contradicts "
+            f"--algorithm.profile={algorithm.profile}"
+        )
     relative = algorithm.preset in ("grpo", "dr_grpo", "rloo", "dapo", "gspo") or (
         algorithm.credit == "expected" and algorithm.baseline != "none"
     )

@@ -175,6 +175,14 @@ BAD = [
         {"algorithm.preset": "rloo", "algorithm.profile": "seeking"},
         "--algorithm.profile=seeking belongs to",
     ),
+    (
+        {"algorithm.preset": "grpo", "algorithm.levels": "adaptive"},
+        "--algorithm.levels=adaptive belongs to --algorithm.preset=paper and contradicts",
+    ),
+    (
+        {"algorithm.profile": "seeking", "algorithm.levels": "adaptive"},
+        "--algorithm.levels=adaptive places the tails of --algorithm.profile=averse",
+    ),
     ({"reward.isolate": True}, "--reward.isolate is for a reward of your own"),
     ({"reward.format_credit": 1.0}, "--reward.format_credit=1.0 must be in [0, 1)"),
     ({"reward.memory_mb": 64}, "--reward.memory_mb=64 must be at least 128"),
