@@ -101,9 +101,13 @@ def _known_runs(runs: Path) -> dict[str, Path]:
 
 
 def _identity(settings: Mapping[str, Any]) -> str:
-    """Equal for runs that compute the same: of what a resumed run may change, the steps alone count."""
+    """Equal for runs that compute the same: of what a resumed run may change, the steps alone count.
+
+    A setting that is younger than a run had its default there.
+    """
     free = {name for name, field, _ in config_lib.leaves() if field.metadata["may_change"]}
-    kept = {k: v for k, v in settings.items() if k == "train.steps" or k not in free}
+    whole = to_flat(Config()) | dict(settings)
+    kept = {k: v for k, v in whole.items() if k == "train.steps" or k not in free}
     return json.dumps(kept, sort_keys=True)
 
 
