@@ -55,7 +55,7 @@ def _make(name: str, config: RewardConfig) -> Grader:
     if name in ISOLATED or (config.isolate and name not in FUNCTIONS):
         return PoolGrader(
             path,
-            _math_options(config) if name == "math" else {},
+            _options(name, config),
             workers=workers,
             timeout_s=config.timeout_s,
             memory_mb=config.memory_mb,
@@ -63,5 +63,9 @@ def _make(name: str, config: RewardConfig) -> Grader:
     return FunctionGrader(get_reward(name))
 
 
-def _math_options(config: RewardConfig) -> dict[str, object]:
-    return {"final_answer": config.final_answer, "format_credit": config.format_credit}
+def _options(name: str, config: RewardConfig) -> dict[str, object]:
+    """The settings of a reward function, by the names of its arguments."""
+    return {
+        "math": {"final_answer": config.final_answer, "format_credit": config.format_credit},
+        "reasoning_gym": {"score": config.reasoning_gym_score},
+    }.get(name, {})
