@@ -171,6 +171,12 @@ class RewardConfig:
         "Reward code: 1 if all tests pass, or the fraction of tests passed.",
         choices=("all", "fraction"),
     )
+    countdown_score: str = setting(
+        "all",
+        "Reward countdown: 1 if the target is hit, else 0, or up to 1/2 for coming near with each number "
+        "used once.",
+        choices=("all", "distance"),
+    )
     reasoning_gym_score: str = setting(
         "graded",
         "Reward reasoning_gym: what the task's scorer says, partial credit included, or 1 for its full "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection
+from functools import partial
 
 from riskpo_jax.config import RewardConfig
 from riskpo_jax.errors import UserError
@@ -60,12 +61,13 @@ def _make(name: str, config: RewardConfig) -> Grader:
             timeout_s=config.timeout_s,
             memory_mb=config.memory_mb,
         )
-    return FunctionGrader(get_reward(name))
+    return FunctionGrader(partial(get_reward(name), **_options(name, config)))
 
 
 def _options(name: str, config: RewardConfig) -> dict[str, object]:
     """The settings of a reward function, by the names of its arguments."""
     return {
         "math": {"final_answer": config.final_answer, "format_credit": config.format_credit},
+        "countdown": {"score": config.countdown_score},
         "reasoning_gym": {"score": config.reasoning_gym_score},
     }.get(name, {})

@@ -36,6 +36,15 @@ def test_each_problem_is_graded_by_its_own_reward():
     assert [outcome.correct for outcome in outcomes] == [True, False, True]
 
 
+@pytest.mark.parametrize("name", ["auto", "countdown"])
+def test_distance_reaches_countdown(name):
+    problem = Problem("c", "?", "7", "c", metadata={"numbers": "3 4"}, reward="countdown")
+    config = RewardConfig(name, countdown_score="distance")
+    with contextlib.closing(make_grader(config, {"countdown"})) as grader:
+        outcomes = grader.submit(["3+4", "3*4", "7"], [problem] * 3).result()
+    assert [outcome.score for outcome in outcomes] == [1.0, 0.5 / 6, 0.0]
+
+
 def test_a_reward_by_name_grades_all(own_module):
     with contextlib.closing(make_grader(RewardConfig("users_rewards:exact"), {""})) as grader:
         assert isinstance(grader, FunctionGrader)
