@@ -115,6 +115,9 @@ class DataConfig:
     )
     eval_path: str = setting("", "Evaluation problems of source jsonl.")
     task: str = setting("", "Task name of source reasoning_gym, such as chain_sum.")
+    task_options: tuple[str, ...] = setting(
+        (), "Settings of --data.task's own configuration: min_empty=8,max_empty=12."
+    )
     size: int = setting(20_000, "Training problems to draw from a procedural source.")
     levels: tuple[str, ...] = setting(
         ("easy", "medium", "hard"), "Countdown levels: 3, 4 and 5 numbers, in equal parts."
@@ -167,6 +170,18 @@ class RewardConfig:
         "all",
         "Reward code: 1 if all tests pass, or the fraction of tests passed.",
         choices=("all", "fraction"),
+    )
+    countdown_score: str = setting(
+        "all",
+        "Reward countdown: 1 if the target is hit, else 0, or up to 1/2 for coming near with each number "
+        "used once.",
+        choices=("all", "distance"),
+    )
+    reasoning_gym_score: str = setting(
+        "graded",
+        "Reward reasoning_gym: what the task's scorer says, partial credit included, or 1 for its full "
+        "score and else 0.",
+        choices=("graded", "all"),
     )
     workers: int = setting(0, "Processes that grade; 0 takes one a core.", may_change=True)
     isolate: bool = setting(False, "Grade by your own function in worker processes, too.")

@@ -121,7 +121,7 @@ def _check_ranges(config: Config) -> None:
             "names of files without comma or quote",
         ),
         (
-            ("data.sets", "data.columns", "data.keep_levels", "eval.datasets"),
+            ("data.sets", "data.columns", "data.keep_levels", "data.task_options", "eval.datasets"),
             lambda v: all(map(_fits_a_list, v)),
             "names without comma or quote",
         ),
@@ -199,6 +199,11 @@ def _check_sources(config: Config) -> None:
         raise UserError("--data.source=jsonl needs --data.path, one or more files of problems")
     if data.source == "reasoning_gym" and not data.task:
         raise UserError("--data.source=reasoning_gym needs --data.task, such as chain_sum")
+    if data.task_options and data.source != "reasoning_gym":
+        raise UserError(
+            f"--data.task_options={','.join(data.task_options)} are of --data.source=reasoning_gym and "
+            f"contradict --data.source={data.source}: leave them out"
+        )
     if data.source == "jsonl" and config.reward.name == "auto":
         raise UserError(
             f"--data.path={','.join(data.path)} names no reward: give --reward.name (math, code, or your "
@@ -210,11 +215,6 @@ def _check_sources(config: Config) -> None:
                 f"--reward.name={name} grades problems of --data.source={name}, not of "
                 f"--data.source={data.source}: choose another reward"
             )
-    if config.train.stage == "supervised" and data.source == "reasoning_gym":
-        raise UserError(
-            "--train.stage=supervised needs problems with solutions, which those of "
-            "--data.source=reasoning_gym do not have"
-        )
 
 
 def _check_sets(config: Config) -> None:

@@ -154,13 +154,9 @@ BAD = [
         "--rollout.group_size=1 leaves nothing to compare",
     ),
     (
-        {
-            "train.stage": "supervised",
-            "data.source": "reasoning_gym",
-            "data.task": "chain_sum",
-        },
-        "--train.stage=supervised needs problems with solutions, which those of "
-        "--data.source=reasoning_gym do not have",
+        {"data.task_options": ("min_empty=8",)},
+        "--data.task_options=min_empty=8 are of --data.source=reasoning_gym and contradict "
+        "--data.source=countdown",
     ),
     (
         {"algorithm.preset": "grpo", "algorithm.credit": "expected"},
@@ -350,12 +346,13 @@ def test_a_run_that_is_older_than_a_setting_had_its_default():
         check_resumable(old, resolve(from_flat({"train.moment_dtype": "bfloat16"})))
 
 
+GYM = {
+    "data.source": "reasoning_gym",
+    "data.task": "chain_sum",
+    "reward.name": "reasoning_gym",
+}
 OTHER_CHOICES = {  # where another value needs company to be valid
-    "data.source": {
-        "data.source": "reasoning_gym",
-        "data.task": "chain_sum",
-        "reward.name": "reasoning_gym",
-    },
+    "data.source": GYM,
     "algorithm.alpha": {"algorithm.alpha": 0.25},
     "algorithm.beta": {"algorithm.beta": 0.75},
     "algorithm.bundle_size": {"algorithm.bundle_size": 6},
@@ -367,6 +364,7 @@ OTHER_CHOICES = {  # where another value needs company to be valid
     "data.sets": SETS,
     "data.weights": SETS | {"data.weights": (1.0, 2.0)},
     "data.columns": {"data.columns": ("problem=question",)},
+    "data.task_options": GYM | {"data.task_options": ("min_terms=2",)},
     "data.keep_levels": {"data.keep_levels": ("1", "2")},
     "eval.datasets": {"eval.datasets": ("aime24", "math500")},
     "eval.problems": {"eval.problems": 7},
@@ -381,6 +379,7 @@ OTHER_CHOICES = {  # where another value needs company to be valid
 ALREADY = {  # company that the run to continue had, too
     "data.sets": {"data.source": "sets", "data.sets": ("gsm8k",)},
     "data.weights": SETS,
+    "data.task_options": GYM,
     "data.thinking": {"data.chat_template": "model"},
     "lora.alpha": {"lora.rank": 4},
     "lora.matrices": {"lora.rank": 4},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import AddedToken, pre_tokenizers
@@ -43,11 +44,29 @@ PAD, EOS, BOS, UNKNOWN = "<pad>", "<eos>", "<bos>", "<unk>"
 def countdown_tokenizer(max_integer: int = 100) -> PreTrainedTokenizerBase:
     """One token for every integer up to `max_integer` and for each of `+ - * / ( ) = : ,`.
 
-    The words are added tokens, which are found before any splitting rule applies. An integer is matched
-    whole, a larger one digit by digit; spaces are swallowed and other characters dropped. Decoding joins
-    tokens without spaces.
+    A larger integer is read digit by digit.
     """
-    words = [*"+-*/()=:,", *map(str, range(max_integer + 1))]
+    return word_tokenizer([*"+-*/()=:,", *map(str, range(max_integer + 1))])
+
+
+def sudoku_tokenizer() -> PreTrainedTokenizerBase:
+    """For grids of 4 x 4 digits: a digit is one token with the space or line break after it; 0 is empty."""
+    return word_tokenizer([*(digit + end for digit in "01234" for end in ("", " ", "\n")), ":"])
+
+
+def sokoban_tokenizer() -> PreTrainedTokenizerBase:
+    """One token a cell and a move as reasoning-gym writes them; line breaks are swallowed, too."""
+    return word_tokenizer("*%@X$+-LRUD:")
+
+
+def word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerBase:
+    """One token for each of `words`; the longest that fits is taken.
+
+    The words are added tokens, which are found before any splitting rule applies. An integer is matched
+    whole; spaces before a word are swallowed and other characters dropped. Decoding joins tokens without
+    spaces.
+    """
+    words = list(words)
     tokenizer = _qwen2(words)
     tokenizer.add_tokens(
         [AddedToken(w, single_word=w.isdigit(), lstrip=True, normalized=False) for w in words]
