@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import string
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -49,14 +50,21 @@ def countdown_tokenizer(max_integer: int = 100) -> PreTrainedTokenizerBase:
     return word_tokenizer([*"+-*/()=:,", *map(str, range(max_integer + 1))])
 
 
+def letter_tokenizer() -> PreTrainedTokenizerBase:
+    """One token for each letter from a to z."""
+    return word_tokenizer(f"{string.ascii_lowercase}:")
+
+
 def sudoku_tokenizer() -> PreTrainedTokenizerBase:
     """For grids of 4 x 4 digits: a digit is one token with the space or line break after it; 0 is empty."""
     return word_tokenizer([*(digit + end for digit in "01234" for end in ("", " ", "\n")), ":"])
 
 
-def sokoban_tokenizer() -> PreTrainedTokenizerBase:
-    """One token a cell and a move as reasoning-gym writes them; line breaks are swallowed, too."""
-    return word_tokenizer("*%@X$+-LRUD:")
+def grid_path_tokenizer() -> PreTrainedTokenizerBase:
+    """For paths in grids: a cell (X O * #) or a move is one token with the space or line break after it."""
+    cells = (cell + end for cell in "XO*#" for end in ("", " ", "\n"))
+    moves = (move + end for move in ("up", "down", "left", "right") for end in ("", " "))
+    return word_tokenizer([*cells, *moves, "infeasible", ":"])
 
 
 def word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerBase:
