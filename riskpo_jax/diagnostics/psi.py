@@ -9,12 +9,15 @@ What is tested, for a distribution of scores with quantiles q_alpha and q_beta: 
 
     falling   psi(r_i) >= psi(r_i+1)    where r_i+1 <= q_alpha
     rising    psi(r_i+1) >= psi(r_i)    where r_i >= q_beta
-    tail      psi(r_i) >= E[log pi]     where r_i <= q_alpha or r_i >= q_beta
+    tail      psi(r_i) >= E[log pi]     where r_i < q_alpha or r_i > q_beta
+
+The atom at a quantile is in no tail: the two advantages differ by omega (q_alpha - r)+ + (r - q_beta)+ and
+a constant, which is zero there. So a reading that asked more would fail where the theorem does not care.
+Where nothing lies beyond a quantile that tail is not tested; of a single binary reward often neither is.
 
 A comparison counts as violated when the bootstrap interval of its difference lies below zero, as certain
 when it lies above. The m comparisons of one test share an error of 5%: each interval is at 1 - 0.05 / m
-(Bonferroni). A score of two values cannot satisfy it but by a flat psi, where both are in a tail: E[log
-pi] lies between psi of the two. It takes bundles (or graded rewards) to satisfy it at all.
+(Bonferroni).
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ from riskpo_jax.evaluation.bootstrap import Interval
 
 MOST_ATOMS = 12  # graded scores have more values: they are put into so many bins of equal mass
 FEWEST_UNITS = 10  # an atom that fewer units hold is shown, but not compared
+
+_SLACK = 1e-6  # quantiles are float32
 
 VIOLATED, HOLDS, UNDECIDED, UNTESTED = "violated", "holds", "undecided", "untested"
 VERDICTS = (VIOLATED, HOLDS, UNDECIDED, UNTESTED)
@@ -96,8 +101,8 @@ def atoms_of(scores: np.ndarray, most: int = MOST_ATOMS) -> tuple[np.ndarray, np
     which = which.reshape(scores.shape)
     if len(values) <= most:
         return values, which
-    upper = np.cumsum(np.bincount(which.reshape(-1))) / scores.size
-    bins = np.minimum((upper * most * (1 - 1e-9)).astype(int), most - 1)
+    masses = np.bincount(which.reshape(-1)) / scores.size
+    bins = ((np.cumsum(masses) - masses) * most + 1e-9).astype(int)
     _, of_value = np.unique(bins, return_inverse=True)
     which = of_value[which]
     counts = np.bincount(which.reshape(-1))
@@ -107,13 +112,13 @@ def atoms_of(scores: np.ndarray, most: int = MOST_ATOMS) -> tuple[np.ndarray, np
 def compare(psi: Psi, q_alpha: float, q_beta: float) -> list[Comparison]:
     """Every inequality of Assumption 1 that enough units speak to; see the module's docstring."""
     tested = np.flatnonzero(psi.units_A >= FEWEST_UNITS)
-    slack = 1e-6
-    low = [a for a in tested if psi.atoms_A[a] <= q_alpha + slack]
-    high = [a for a in tested if psi.atoms_A[a] >= q_beta - slack]
+    below = [a for a in tested if psi.atoms_A[a] < q_alpha - _SLACK]
+    above = [a for a in tested if psi.atoms_A[a] > q_beta + _SLACK]
+    low = [a for a in tested if psi.atoms_A[a] <= q_alpha + _SLACK]
+    high = [a for a in tested if psi.atoms_A[a] >= q_beta - _SLACK]
     asked = [("falling", a, b) for a, b in zip(low, low[1:], strict=False)]
     asked += [("rising", b, a) for a, b in zip(high, high[1:], strict=False)]
-    if len(tested) > 1:  # else psi is its own mean
-        asked += [("tail", a, None) for a in sorted({*low, *high})]
+    asked += [("tail", a, None) for a in [*below, *above]]
     level = 1 - 0.05 / max(len(asked), 1)
     return [_compared(psi, kind, above, below, level) for kind, above, below in asked]
 

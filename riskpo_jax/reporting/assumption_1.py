@@ -77,7 +77,7 @@ def _draw_psi(ax: Axes, cells: Sequence[Cell], name: str, colours: list, title: 
     ax.axvspan(cells[-1]["q_beta"], high, color=GREY, alpha=0.12, lw=0)
     ax.set_xlim(low, high)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    xlabel = "bundle score (grey: tails below q_alpha, above q_beta)"
+    xlabel = "bundle score (grey: up to q_alpha, from q_beta)"
     dress(ax, title, xlabel, "psi - E[log pi], nats a bundle")
 
 
