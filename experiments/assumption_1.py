@@ -62,7 +62,7 @@ def main() -> None:
             settings[str(path)] = to_flat(subject.run.config)
             cells += measured(subject, temperatures, console)
     result = {"settings": settings, "cells": cells, "verdicts": failures(cells)}
-    print_whole(console, assumption_1_tables(result))
+    print_whole(assumption_1_tables(result))
     figure = assumption_1_figure(result)
     for path in write_measurement(out, "assumption_1", result, figure):
         console.print(path, soft_wrap=True, highlight=False)

@@ -99,7 +99,7 @@ def main() -> None:
         },
         "rows": rows_of(names, arrays),
     }
-    print_whole(console, gradient_noise_tables(result))
+    print_whole(gradient_noise_tables(result))
     figure = gradient_noise_figure(result)
     for path in write_measurement(out, "gradient_noise", result, figure):
         console.print(path, soft_wrap=True, highlight=False)

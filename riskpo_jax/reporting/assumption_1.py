@@ -103,8 +103,7 @@ def _draw_changes(
             capsize=2,
         )
     ax.axhline(0, color=GREY, lw=1)
-    several = len({cell["temperature"] for cell in cells}) > 1
-    ticks = [_short(cell, several) for cell in cells]
+    ticks = _short_names(cells)
     turned = 45 if max(map(len, ticks)) * len(ticks) > 40 else 0
     ax.set_xticks(range(len(cells)), ticks, rotation=turned, ha="right" if turned else "center")
     ax.set_xlim(-0.6, len(cells) - 0.4)
@@ -115,9 +114,15 @@ def _row(cell: Cell, profile: str, credit: str) -> Mapping[str, Any]:
     return next(r for r in cell["covariance"] if (r["profile"], r["credit"]) == (profile, credit))
 
 
-def _short(cell: Cell, several_temperatures: bool) -> str:
-    name = cell["model"] if cell["step"] is None else f"{cell['step']}"
-    return f"{name}, T={cell['temperature']:g}" if several_temperatures else name
+def _short_names(cells: Sequence[Cell]) -> list[str]:
+    """What tells the cells' policies apart: the model, the step, the temperature."""
+    parts = {
+        "model": [cell["model"] for cell in cells],
+        "step": ["" if cell["step"] is None else str(cell["step"]) for cell in cells],
+        "temperature": [f"T={cell['temperature']:g}" for cell in cells],
+    }
+    telling = [names for names in parts.values() if len(set(names)) > 1] or [parts["model"]]
+    return [" ".join(filter(None, names)) for names in zip(*telling, strict=True)]
 
 
 def _colours(count: int) -> list:
@@ -131,10 +136,17 @@ def _distinct(names: Any) -> list[str]:
 
 def _cells(cells: Sequence[Cell]) -> Table:
     columns = ["policy", "level", "questions", "reward", "nats", "q_a", "q_b"]
-    columns += ["A1 single", "A1 bundle", "within", "Cov mean - Cov MVaR [95%]", "Theorem 2"]
+    columns += [
+        "A1 single",
+        "A1 bundle",
+        "within",
+        "Cov mean - Cov MVaR [95%]",
+        "Theorem 2",
+        "at unit RMS [95%]",
+    ]
     made = table("Assumption 1 and Theorem 2 (nats: entropy of a response)", columns, left=2)
     for cell in cells:
-        theorem = cell["theorem_2"]["raw"]
+        theorem, unit = cell["theorem_2"]["raw"], cell["theorem_2"]["unit"]
         made.add_row(
             policy_of(cell),
             cell["level"],
@@ -148,6 +160,7 @@ def _cells(cells: Sequence[Cell]) -> Table:
             cell["bundle"][WITHIN]["verdict"],
             with_interval(theorem["difference"], theorem["difference_95"], "+.4f"),
             theorem["verdict"],
+            with_interval(unit["difference"], unit["difference_95"], "+.3f"),
         )
     return made
 

@@ -13,6 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from riskpo_jax.errors import UserError
 from riskpo_jax.files import replacing
@@ -50,18 +51,20 @@ def check_folder(folder: Path) -> None:
 
 def table(title: str, columns: Sequence[str], left: int = 1) -> Table:
     """An empty table; the first `left` columns are words."""
-    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
+    made = Table(
+        title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=0
+    )
     for number, column in enumerate(columns):
         made.add_column(column, justify="left" if number < left else "right", no_wrap=True)
     return made
 
 
-def print_whole(console: Console, tables: Sequence[Table]) -> None:
+def print_whole(tables: Sequence[Table]) -> None:
     """Prints tables at their own width, however wide: intervals are never cut."""
     boundless = Console(width=10_000)
     for one in tables:
         width = Measurement.get(boundless, boundless.options, one).maximum
-        console.print(one, width=max(width, console.width), crop=False, soft_wrap=True)
+        Console(width=max(width, boundless.measure(one.title).maximum)).print(one)
 
 
 def with_interval(value: float | None, interval: Sequence[float | None], form: str) -> str:
