@@ -57,8 +57,9 @@ def main() -> None:
         on_policy.settings_of(found[-1], given)  # before hours of another model
     cells, settings = [], {}
     check_folder(out)
-    for path, found in sources.items():
-        with on_policy.opened(path, found, given, out, console) as subject:
+    names = on_policy.names_of(list(sources))
+    for name, (path, found) in zip(names, sources.items(), strict=True):
+        with on_policy.opened(name, found, given, out, console) as subject:
             settings[str(path)] = to_flat(subject.run.config)
             cells += measured(subject, temperatures, console)
     result = {"settings": settings, "cells": cells, "verdicts": failures(cells)}

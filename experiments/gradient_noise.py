@@ -10,7 +10,7 @@ estimators, so they are compared at equal compute: --data.questions_per_step que
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import jax
@@ -82,7 +82,8 @@ def main() -> None:
     settings, _ = on_policy.settings_of(source, given)
     configs = configs_of(settings)
     check_folder(out)
-    with on_policy.opened(path, [source], given, out, console) as subject:
+    (name,) = on_policy.names_of([path])
+    with on_policy.opened(name, [source], given, out, console) as subject:
         gradients = gradients_of(subject, list(configs.values()), console)
     names, config = list(configs), subject.run.config
     arrays = with_intervals(gram(gradients))
@@ -114,7 +115,9 @@ def configs_of(config: Config) -> dict[str, Config]:
     Raises:
       UserError: settings that contradict an estimator.
     """
-    own = {"clip_high": None, "loss_aggregation": None, "credit": None, "baseline": None}
+    own = {
+        f.name: None for f in fields(AlgorithmConfig) if f.default is None
+    }  # a preset fills them
     own |= {"profile": "averse", "kl_coef": 0.0, "entropy_coef": 0.0}
     return {
         name: resolve(replace(config, algorithm=replace(config.algorithm, **own | settings)))

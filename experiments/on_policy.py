@@ -9,7 +9,7 @@ the same draw.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ def settings_of(source: Source, given: Mapping[str, Any]) -> tuple[Config, bool]
 
 @contextlib.contextmanager
 def opened(
-    path: Path, sources: list[Source], given: Mapping[str, Any], out: Path, console: Console
+    name: str, sources: list[Source], given: Mapping[str, Any], out: Path, console: Console
 ) -> Iterator[Subject]:
     """What samples and grades, until the block ends. What can fail without a device fails first.
 
@@ -148,10 +148,15 @@ def opened(
             directory=RunDir(out),
             console=console,
         )
-        yield Subject(name_of(path), run, sources)
+        yield Subject(name, run, sources)
 
 
-def name_of(path: Path) -> str:
-    """RUN for a run's folder and its checkpoints, else the name of the directory."""
-    place = path.resolve()
-    return place.parents[1].name if place.parent.name == "checkpoints" else place.name
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """A word for each: the run's or the directory's name; where these do not differ, with their folders'."""
+    places = [path.resolve() for path in paths]
+    places = [p.parents[1] if p.parent.name == "checkpoints" else p for p in places]
+    for depth in range(1, 1 + max(len(place.parts) for place in places)):
+        names = ["/".join(place.parts[-depth:]) for place in places]
+        if len(set(names)) == len(set(places)):
+            break
+    return names

@@ -97,7 +97,14 @@ def test_a_run_s_folder_is_all_its_checkpoints(finished, model_directory):
     (one,) = on_policy.sources_at(finished / "checkpoints" / "8", {}, "model")
     assert one.step == 8
     (directory,) = on_policy.sources_at(model_directory, {}, "model")
-    assert directory.run is None and on_policy.name_of(model_directory) == model_directory.name
+    assert directory.run is None
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path):
+    runs = [tmp_path / "grpo" / "seed0", tmp_path / "paper" / "seed0" / "checkpoints" / "8"]
+    assert on_policy.names_of(runs[:1]) == ["seed0"]
+    assert on_policy.names_of(runs) == ["grpo/seed0", "paper/seed0"]
+    assert on_policy.names_of([runs[1], runs[1].parents[1]]) == ["seed0", "seed0"]
 
 
 def test_a_group_of_one_has_no_other_to_compare_with(model_directory):
