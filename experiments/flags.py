@@ -5,6 +5,7 @@ Importing this module defines the flags that all programs share.
 
 from __future__ import annotations
 
+import math
 import sys
 import typing
 from collections.abc import Callable
@@ -74,6 +75,18 @@ def required_path(flag: flags.FlagHolder[str | None]) -> Path:
     if not flag.value:
         raise UserError(f"--{flag.name}=DIR is required")
     return Path(flag.value)
+
+
+def positive_numbers(flag: flags.FlagHolder[list[str]]) -> list[float]:
+    """The numbers of a list flag.
+
+    Raises:
+      UserError: one that does not parse or is not greater than 0.
+    """
+    values = list(_parse_list(flag.name, flag.value, float))
+    if not all(0 < value < math.inf for value in values):
+        raise UserError(f"--{flag.name}={','.join(flag.value)} must be numbers greater than 0")
+    return values
 
 
 def refuse_settings(*allowed: str) -> None:

@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "data": GROUND | {"config"},
     "rewards": {"errors", "config", "processes", "data.problem", "data.reasoning_gym"},
     "evaluation": GROUND | {"rollout", "rewards", "data.problem", "files"},
+    "diagnostics": GROUND | {"algorithms", "evaluation.bootstrap"},
     "training": GROUND
     | {"config", "algorithms", "sharding", "models", "rollout", "rewards", "data"}
     | {"files", "config_rules", "processes", "evaluation", "reporting"}

@@ -90,6 +90,18 @@ class Update:
           frozen: what the policy has besides `params`. reference: like `params`, of the policy that the
             loss compares with, or None. key: for rounding.
         """
+        sums = self.sums(params, frozen, reference, sequences, questions)
+        return self.apply(params, opt_state, sums, key)
+
+    def sums(
+        self,
+        params: Any,
+        frozen: Any,
+        reference: Any,
+        sequences: Sequences,
+        questions: Sequence[int],
+    ) -> Sums:
+        """The unreduced gradients, loss and metrics of an update; the arguments are `__call__`'s."""
         sums = None
         for prompts, batches in chunks(sequences, questions, self.budget, data_shards(self.mesh)):
             prompts = place(self.mesh, prompts)
@@ -101,7 +113,7 @@ class Update:
                 sums = self.no_sums(*args) if sums is None else sums
                 sums, wanted = self.add(sums, wanted, *args)
             sums = self.read_back(sums, wanted, params, frozen, prompts)
-        return self.apply(params, opt_state, sums, key)
+        return sums
 
     def logprobs(self, params: Any, frozen: Any, sequences: Sequences) -> np.ndarray:
         """float32[N, R]: the log-probabilities of all responses under the policy, 0 beyond their length."""
@@ -183,9 +195,15 @@ class Update:
         return sums.replace(gradients=jax.tree.map(jnp.add, sums.gradients, gradients))
 
     def _apply(self, params, opt_state, sums: Sums, key: jax.Array):
-        gradients = jax.tree.map(lambda g: g / jnp.maximum(sums.loss.count, 1), sums.gradients)
-        params, opt_state, metrics = apply_finite(self.optimizer, gradients, opt_state, params, key)
+        params, opt_state, metrics = apply_finite(
+            self.optimizer, mean_gradients(sums), opt_state, params, key
+        )
         return params, opt_state, sums.metrics | {"loss/total": sums.loss} | metrics
+
+
+def mean_gradients(sums: Sums) -> Any:
+    """Those of the loss: the global count divides, once."""
+    return jax.tree.map(lambda g: g / jnp.maximum(sums.loss.count, 1), sums.gradients)
 
 
 def _zeros_in_float32(tree: Any) -> Any:
