@@ -37,6 +37,11 @@ class Measure:
         count = 1 if self.dataset is not None else max(1, round(_LAST * len(series.values)))
         return float(series.values[-count:].mean())
 
+    def at_start(self, run: RunData) -> float | None:
+        """Of the first evaluation, or of the first step, whose responses the initial policy sampled."""
+        series = self.series(run)
+        return None if series is None else float(series.values[0])
+
 
 ENTROPY = Measure("entropy (nats a token)", "policy/entropy")
 TRAINING = (

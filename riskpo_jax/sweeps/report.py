@@ -74,9 +74,10 @@ def _what_ran(account: Account, outcomes: Outcomes) -> list[str]:
 
 
 def _summary(shown: Sequence[Measure], outcomes: Outcomes, baseline: str) -> list[str]:
-    """One table: each measure with its difference from the baseline behind it."""
+    """One table: each measure with its difference from the baseline behind it, and what it was at first."""
     header = ["variant", *(text for m in shown for text in (m.label, "difference"))]
-    rows = []
+    before = [text for m in shown for text in (_mean_at_start(m, outcomes), "")]
+    rows = [["before training", *before]]
     for name, runs in outcomes.items():
         row = [name]
         for measure in shown:
@@ -98,6 +99,13 @@ def _section(title: str, shown: Sequence[Measure], outcomes: Outcomes, baseline:
     if differences:
         parts += [f"Difference from {baseline}:", markdown_table(header, differences)]
     return parts
+
+
+def _mean_at_start(measure: Measure, outcomes: Outcomes) -> str:
+    """Over seeds: variants of one seed begin alike."""
+    runs = {seed: run for by_seed in outcomes.values() for seed, run in by_seed.items()}
+    found = [value for run in runs.values() if (value := measure.at_start(run)) is not None]
+    return _interval(over_seeds(found), _digits(measure)) if found else "-"
 
 
 def _mean(measure: Measure, runs: Mapping) -> str:

@@ -21,6 +21,15 @@ def test_of_an_evaluation_the_last_counts_and_is_scaled():
     assert Measure("p", "pass@1", "d/all", 100.0).of(run) == 25.0
 
 
+def test_at_the_start_are_the_first_step_and_the_first_evaluation():
+    run = RunData(
+        [{"step": 1, "x": 2.0}, {"step": 2, "x": 9.0}], {"d/all": [{"step": 0, "p": 0.5}]}
+    )
+    assert Measure("x", "x").at_start(run) == 2.0
+    assert Measure("p", "p", "d/all").at_start(run) == 0.5
+    assert Measure("y", "y").at_start(run) is None
+
+
 def test_what_was_not_recorded_is_none():
     run = RunData([{"step": 1, "x": None}], {})
     assert Measure("x", "x").of(run) is None

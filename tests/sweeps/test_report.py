@@ -49,6 +49,8 @@ def test_the_summary_holds_each_measure_with_its_difference(lines):
         "| variant | pass@1 (%), toy | difference | pass@4 (%), toy | difference "
         "| entropy (nats a token) | difference |"
     )
+    before = next(line for line in summary if line.startswith("| before training"))
+    assert before.split(" | ")[1] == "0.0 [0.0, 0.0]"
     base = next(line for line in summary if line.startswith("| base"))
     assert base.split(" | ")[2] == ""
     broken = next(line for line in summary if line.startswith("| broken"))
