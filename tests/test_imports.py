@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "config": {"errors"},
     "config_rules": {"errors", "config"},
     "algorithms": GROUND,
+    "theory": {"algorithms"},
     "reporting": {"errors", "config", "files"},
     "sharding": {"errors"},
     "models": GROUND | {"files", "sharding"},
