@@ -14,6 +14,7 @@ setup(
     packages=find_packages(
         include=["riskpo_jax", "riskpo_jax.*", "experiments", "experiments.*", "launch", "launch.*"]
     ),
+    package_data={"riskpo_jax.reporting": ["*.mplstyle"]},
     python_requires=">=3.11",
     install_requires=[
         "absl-py>=2.1",
@@ -42,9 +43,13 @@ setup(
         "reasoning-gym": ["reasoning-gym>=0.1.20"],
         "parity": ["peft>=0.18", "torch>=2.8"],
         "wandb": ["wandb>=0.19"],
+        "notebooks": ["ipykernel>=6.29", "jupyterlab>=4.2", "nbclient>=0.10"],
         "test": [
             "hypothesis>=6.100",
+            "ipykernel>=6.29",
             "math-verify>=0.9",
+            "nbclient>=0.10",
+            "nbformat>=5.10",
             "pytest>=8.3",
             "pytest-xdist>=3.6",
             "safetensors>=0.5",
