@@ -48,3 +48,14 @@ def vanilla_reverses() -> tuple[jax.Array, jax.Array]:
     At (0.2, 0.8). The covariance with pi A depends on more of the policy than psi.
     """
     return policy_of_levels(jnp.log(jnp.array([0.40, 0.07, 0.02, 0.15])), (1, 5, 5, 1))
+
+
+def one_right_answer(pass_rates_B: jax.Array, num_wrong: int) -> tuple[jax.Array, jax.Array]:
+    """(logits [B, 1 + W], rewards [B, 1 + W]): one right answer, W equally likely wrong ones.
+
+    The right answer of question i has probability p_i, in (0, 1).
+    """
+    right_Bx1 = jnp.log(pass_rates_B)[:, None]
+    wrong_Bx1 = jnp.log((1 - pass_rates_B) / num_wrong)[:, None]
+    logits = jnp.concatenate([right_Bx1, jnp.repeat(wrong_Bx1, num_wrong, axis=1)], axis=1)
+    return logits, jnp.zeros_like(logits).at[:, 0].set(1)

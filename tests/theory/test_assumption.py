@@ -53,6 +53,10 @@ def change_after_vanilla_step(logits, advantages, step_size):
     return entropy.change(logits, entropy.vanilla_step(logits, advantages, step_size))
 
 
+tuples = jax.jit(bundle.sum_over_questions)
+one_right_answer = jax.jit(lambda pass_rates_B: examples.one_right_answer(pass_rates_B, 3))
+
+
 def log_masses_of(example):
     """(log masses, scores) of what a function of `examples.py` returns."""
     logits, rewards = jax.jit(example)()
@@ -164,14 +168,13 @@ def test_theorem_2_is_about_the_natural_gradient():
 
 
 def test_a_bundle_of_alike_binary_questions_has_an_affine_psi():
-    """So Assumption 1 fails: of two tails one is below the mean. And every advantage pays one price.
+    """So of two tails one is below the mean, against Assumption 1. And every advantage pays one price.
 
     Given the score z of four questions, z/4 of them were answered right: psi(z) has a constant slope d,
     and Cov(log pi, A) = d Cov(z, A) for any A, the entropy lost for a unit of reward is d.
     """
     logits_QxY = np.log([[0.1, 0.3, 0.4, 0.2]] * 4)
     rewards_QxY = np.array([[0.0, 1.0, 1.0, 0.0]] * 4)
-    tuples = jax.jit(bundle.sum_over_questions)
     log_masses, scores = tuples(logits_QxY), tuples(rewards_QxY)
     found = study(log_masses, scores, OMEGA)
 
@@ -181,3 +184,22 @@ def test_a_bundle_of_alike_binary_questions_has_an_affine_psi():
     np.testing.assert_allclose(np.diff(psi), slope, rtol=1e-10)
     np.testing.assert_allclose(found["lost"], slope * np.array(found["gained"]), rtol=1e-10)
     assert not found["assumption"]
+
+
+@quick
+@given(
+    pass_rates=st.lists(st.integers(26, 99), min_size=4, max_size=4),
+    omega=omegas,
+)
+def test_where_right_answers_are_the_likelier_ones_psi_rises_with_the_score(pass_rates, omega):
+    """However different the questions: each is the likelier to be solved the higher the score (Efron, 1965).
+
+    With a pass rate above 1/4 the one right answer is likelier than any of three wrong ones.
+    """
+    logits_QxY, rewards_QxY = one_right_answer(np.array(pass_rates) / 100)
+    log_masses, scores = tuples(logits_QxY), tuples(rewards_QxY)
+    found = study(log_masses, scores, omega)
+    by_score = np.argsort(scores)
+    assert (np.diff(np.array(found["psi"])[by_score]) > -1e-12).all()
+    lower, upper = found["terms"]
+    assert lower <= 1e-12 and upper >= -1e-12
