@@ -50,12 +50,13 @@ def vanilla_reverses() -> tuple[jax.Array, jax.Array]:
     return policy_of_levels(jnp.log(jnp.array([0.40, 0.07, 0.02, 0.15])), (1, 5, 5, 1))
 
 
-def one_right_answer(pass_rates_B: jax.Array, num_wrong: int) -> tuple[jax.Array, jax.Array]:
-    """(logits [B, 1 + W], rewards [B, 1 + W]): one right answer, W equally likely wrong ones.
+def one_right_answer(
+    pass_rates_B: jax.Array, wrong_shares_W: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """(logits [B, 1 + W], rewards [B, 1 + W]): one right answer, of probability p_i in (0, 1).
 
-    The right answer of question i has probability p_i, in (0, 1).
+    W wrong ones share the rest in the given positive parts, which sum to 1.
     """
-    right_Bx1 = jnp.log(pass_rates_B)[:, None]
-    wrong_Bx1 = jnp.log((1 - pass_rates_B) / num_wrong)[:, None]
-    logits = jnp.concatenate([right_Bx1, jnp.repeat(wrong_Bx1, num_wrong, axis=1)], axis=1)
-    return logits, jnp.zeros_like(logits).at[:, 0].set(1)
+    right_Bx1 = pass_rates_B[:, None]
+    masses = jnp.concatenate([right_Bx1, (1 - right_Bx1) * wrong_shares_W[None, :]], axis=1)
+    return jnp.log(masses), jnp.zeros_like(masses).at[:, 0].set(1)

@@ -54,7 +54,7 @@ def change_after_vanilla_step(logits, advantages, step_size):
 
 
 tuples = jax.jit(bundle.sum_over_questions)
-one_right_answer = jax.jit(lambda pass_rates_B: examples.one_right_answer(pass_rates_B, 3))
+one_right_answer = jax.jit(examples.one_right_answer)
 
 
 def log_masses_of(example):
@@ -196,7 +196,7 @@ def test_where_right_answers_are_the_likelier_ones_psi_rises_with_the_score(pass
 
     With a pass rate above 1/4 the one right answer is likelier than any of three wrong ones.
     """
-    logits_QxY, rewards_QxY = one_right_answer(np.array(pass_rates) / 100)
+    logits_QxY, rewards_QxY = one_right_answer(np.array(pass_rates) / 100, np.full(3, 1 / 3))
     log_masses, scores = tuples(logits_QxY), tuples(rewards_QxY)
     found = study(log_masses, scores, omega)
     by_score = np.argsort(scores)
