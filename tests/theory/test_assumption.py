@@ -13,7 +13,7 @@ from riskpo_jax.theory import assumption, bundle, distribution, entropy, example
 ALPHA, BETA, OMEGA = 0.2, 0.8, 0.5
 # A third of the valley-shaped policies satisfy the assumption, a tenth of arbitrary ones its second half.
 filtered = [HealthCheck.filter_too_much]
-quick = settings(deadline=None, max_examples=100, suppress_health_check=filtered)
+quick = settings(deadline=None, max_examples=60, suppress_health_check=filtered)
 
 
 @jax.jit
