@@ -30,6 +30,7 @@ setup(
         "optax>=0.2.5",
         "orbax-checkpoint>=0.12",
         "rich>=13.9",
+        "scipy>=1.13",
         "sympy>=1.13",
         "tensorboardX>=2.6",
         "tensorflow-datasets>=4.9.7",

@@ -18,13 +18,13 @@ from nbclient.exceptions import CellControlSignal, DeadKernelError
 from PIL import Image
 
 FOLDER = Path(__file__).parent
-TIMEOUT_S = 120
+TIMEOUT_S = 300  # a cell: against a hang, and generous, because tests share their cores
 _PALETTE = 128
 _TERMINAL_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class NotebookError(Exception):
-    """A cell failed, or took too long; says which cell of which notebook, and how."""
+    """A cell failed or took too long: names the notebook, the cell and what happened."""
 
 
 def executed(file: Path, folder: Path = FOLDER) -> nbformat.NotebookNode:

@@ -115,6 +115,9 @@ class DataConfig:
     )
     eval_path: str = setting("", "Evaluation problems of source jsonl.")
     task: str = setting("", "Task name of source reasoning_gym, such as chain_sum.")
+    task_options: tuple[str, ...] = setting(
+        (), "Settings of --data.task's own configuration: min_empty=8,max_empty=12."
+    )
     size: int = setting(20_000, "Training problems to draw from a procedural source.")
     levels: tuple[str, ...] = setting(
         ("easy", "medium", "hard"), "Countdown levels: 3, 4 and 5 numbers, in equal parts."
@@ -167,6 +170,18 @@ class RewardConfig:
         "all",
         "Reward code: 1 if all tests pass, or the fraction of tests passed.",
         choices=("all", "fraction"),
+    )
+    countdown_score: str = setting(
+        "all",
+        "Reward countdown: 1 if the target is hit, else 0, or up to 1/2 for coming near with each number "
+        "used once.",
+        choices=("all", "distance"),
+    )
+    reasoning_gym_score: str = setting(
+        "graded",
+        "Reward reasoning_gym: what the task's scorer says, partial credit included, or 1 for its full "
+        "score and else 0.",
+        choices=("graded", "all"),
     )
     workers: int = setting(0, "Processes that grade; 0 takes one a core.", may_change=True)
     isolate: bool = setting(False, "Grade by your own function in worker processes, too.")
@@ -229,6 +244,7 @@ class AlgorithmConfig:
             "dr_grpo",
             "rloo",
             "dapo",
+            "gspo",
         ),
     )
     profile: str = setting(
@@ -242,6 +258,12 @@ class AlgorithmConfig:
     omega: float = setting(
         0.5, "Extra weight of the tail below alpha. The official presets have their own."
     )
+    levels: str = setting(
+        "fixed",
+        "Quantile levels alpha and beta of all bundle scores, or of those between the lowest and the highest "
+        "possible score, where many scores are at these (adaptive). Preset paper, profile averse.",
+        choices=("fixed", "adaptive"),
+    )
     credit: str | None = setting(
         None,
         "Advantage of a response: its one bundle sample's (uniform), or the exact expectation over "
@@ -250,8 +272,8 @@ class AlgorithmConfig:
     )
     bundling: str = setting(
         "random",
-        "Bundle questions at random, or with others of similar pass rate. For grpo, dr_grpo, rloo and "
-        "dapo bundles only serve the risk metrics.",
+        "Bundle questions at random, or with others of similar pass rate. For grpo, dr_grpo, rloo, "
+        "dapo and gspo bundles only serve the risk metrics.",
         choices=("random", "stratified"),
     )
     baseline: str | None = setting(
@@ -274,15 +296,26 @@ class AlgorithmConfig:
     )
     tracker_tau: float = setting(100.0, "tau of the polynomial schedule, in steps.")
     tracker_power: float = setting(0.6, "Power of the polynomial schedule.")
-    clip_low: float = setting(0.2, "The ratio is clipped below at 1 - clip_low.")
+    ratio: str | None = setting(
+        None,
+        "Importance ratio that is clipped: each token's, or the geometric mean of a sequence's. Default: "
+        "sequence for gspo, else token.",
+        choices=("token", "sequence"),
+    )
+    clip_low: float | None = setting(
+        None,
+        "The ratio is clipped below at 1 - clip_low; default 0.2, 3e-4 where the ratio is sequence.",
+    )
     clip_high: float | None = setting(
-        None, "The ratio is clipped above at 1 + clip_high; default 0.2, 0.28 for dapo."
+        None,
+        "The ratio is clipped above at 1 + clip_high; default 0.2, 0.28 for dapo, 4e-4 where the ratio is "
+        "sequence.",
     )
     loss_aggregation: str | None = setting(
         None,
         "Mean over all tokens, over sequences of their mean, or over sequences of their sum / "
-        "max_response_length. Default: the preset's own (sequence_mean for grpo and rloo, "
-        "constant_length for dr_grpo, else token_mean).",
+        "max_response_length. Default: the preset's own (sequence_mean for grpo, rloo and "
+        "gspo, constant_length for dr_grpo, else token_mean).",
         choices=("token_mean", "sequence_mean", "constant_length"),
     )
     kl_coef: float = setting(0.0, "Weight of the k3 KL penalty to the initial policy.")
@@ -459,31 +492,6 @@ def to_flat(config: Config) -> dict[str, Any]:
     """Dotted name -> value, tuples as lists: what config.json records."""
     flat = {name: get(config, name) for name, _, _ in leaves()}
     return {name: list(v) if isinstance(v, tuple) else v for name, v in flat.items()}
-
-
-def check_resumable(old: Mapping[str, Any], new: Config) -> None:
-    """Refuses to continue a run under settings that would change what it computed so far.
-
-    Args:
-      old: `to_flat` of the run's recorded configuration.
-
-    Raises:
-      UserError: naming the first setting that differs.
-    """
-    default = to_flat(Config())  # of a setting that is younger than the run
-    for name, field, _ in leaves():
-        before, now = old.get(name, default[name]), to_flat(new)[name]
-        if before == now:
-            continue
-        if name == "train.steps" and now > before and new.train.schedule == "constant":
-            continue
-        if field.metadata["may_change"] and name != "train.steps":
-            continue
-        hint = " (only more steps, with a constant schedule, can continue it)"
-        raise UserError(
-            f"--{name} is {now!r} but the run in this workdir was made with {before!r}"
-            f"{hint if name == 'train.steps' else ''}: give the old value or another --workdir"
-        )
 
 
 def _build(cls: type, prefix: str, values: Mapping[str, Any]) -> Any:

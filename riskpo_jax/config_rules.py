@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from riskpo_jax.config import AlgorithmConfig, Config, LoraConfig, get, leaves
+from riskpo_jax.config import Config, LoraConfig, get, leaves
+from riskpo_jax.config_presets import fill_preset
 from riskpo_jax.errors import UserError
 
 
@@ -16,7 +17,7 @@ def resolve(config: Config) -> Config:
       UserError: a value out of range or two settings that contradict each other, by flag name.
     """
     _check_choices(config)
-    resolved = dataclasses.replace(config, algorithm=_fill_preset(config.algorithm))
+    resolved = dataclasses.replace(config, algorithm=fill_preset(config.algorithm))
     _check_ranges(resolved)
     _check_batches(resolved)
     _check_algorithm(resolved)
@@ -26,26 +27,6 @@ def resolve(config: Config) -> Config:
     _check_lora(resolved)
     _check_prompts(resolved)
     return resolved
-
-
-_PRESET_DEFAULTS = {
-    "paper": {"clip_high": 0.2, "loss_aggregation": "token_mean", "credit": "uniform"},
-    "official_released": {"clip_high": 0.2, "loss_aggregation": "token_mean"},
-    "official_intended": {"clip_high": 0.2, "loss_aggregation": "token_mean"},
-    "grpo": {"clip_high": 0.2, "loss_aggregation": "sequence_mean"},
-    "dr_grpo": {"clip_high": 0.2, "loss_aggregation": "constant_length"},
-    "rloo": {"clip_high": 0.2, "loss_aggregation": "sequence_mean"},
-    "dapo": {"clip_high": 0.28, "loss_aggregation": "token_mean"},
-}
-
-
-def _fill_preset(algorithm: AlgorithmConfig) -> AlgorithmConfig:
-    defaults = dict(_PRESET_DEFAULTS[algorithm.preset])
-    if algorithm.preset == "paper":
-        credit = algorithm.credit or defaults["credit"]
-        defaults["baseline"] = "leave_one_out" if credit == "expected" else "none"
-    unset = {k: v for k, v in defaults.items() if getattr(algorithm, k) is None}
-    return dataclasses.replace(algorithm, **unset)
 
 
 def _check_choices(config: Config) -> None:
@@ -140,7 +121,7 @@ def _check_ranges(config: Config) -> None:
             "names of files without comma or quote",
         ),
         (
-            ("data.sets", "data.columns", "data.keep_levels", "eval.datasets"),
+            ("data.sets", "data.columns", "data.keep_levels", "data.task_options", "eval.datasets"),
             lambda v: all(map(_fits_a_list, v)),
             "names without comma or quote",
         ),
@@ -191,12 +172,18 @@ def _check_algorithm(config: Config) -> None:
                     f"--algorithm.{name} belongs to --algorithm.preset=paper and contradicts "
                     f"--algorithm.preset={algorithm.preset}"
                 )
-        if algorithm.profile != "averse":
-            raise UserError(
-                f"--algorithm.profile={algorithm.profile} belongs to --algorithm.preset=paper and "
-                f"contradicts --algorithm.preset={algorithm.preset}"
-            )
-    relative = algorithm.preset in ("grpo", "dr_grpo", "rloo", "dapo") or (
+        for name, default in (("profile", "averse"), ("levels", "fixed")):
+            if getattr(algorithm, name) != default:
+                raise UserError(
+                    f"--algorithm.{name}={getattr(algorithm, name)} belongs to --algorithm.preset=paper "
+                    f"and contradicts --algorithm.preset={algorithm.preset}"
+                )
+    if algorithm.levels == "adaptive" and algorithm.profile != "averse":
+        raise UserError(
+            "--algorithm.levels=adaptive places the tails of --algorithm.profile=averse and contradicts "
+            f"--algorithm.profile={algorithm.profile}"
+        )
+    relative = algorithm.preset in ("grpo", "dr_grpo", "rloo", "dapo", "gspo") or (
         algorithm.credit == "expected" and algorithm.baseline != "none"
     )
     if relative and config.rollout.group_size < 2 and config.train.stage == "rl":
@@ -212,6 +199,11 @@ def _check_sources(config: Config) -> None:
         raise UserError("--data.source=jsonl needs --data.path, one or more files of problems")
     if data.source == "reasoning_gym" and not data.task:
         raise UserError("--data.source=reasoning_gym needs --data.task, such as chain_sum")
+    if data.task_options and data.source != "reasoning_gym":
+        raise UserError(
+            f"--data.task_options={','.join(data.task_options)} are of --data.source=reasoning_gym and "
+            f"contradict --data.source={data.source}: leave them out"
+        )
     if data.source == "jsonl" and config.reward.name == "auto":
         raise UserError(
             f"--data.path={','.join(data.path)} names no reward: give --reward.name (math, code, or your "
@@ -223,11 +215,6 @@ def _check_sources(config: Config) -> None:
                 f"--reward.name={name} grades problems of --data.source={name}, not of "
                 f"--data.source={data.source}: choose another reward"
             )
-    if config.train.stage == "supervised" and data.source == "reasoning_gym":
-        raise UserError(
-            "--train.stage=supervised needs problems with solutions, which those of "
-            "--data.source=reasoning_gym do not have"
-        )
 
 
 def _check_sets(config: Config) -> None:

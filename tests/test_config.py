@@ -7,15 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from riskpo_jax.config import (
-    AlgorithmConfig,
-    Config,
-    check_resumable,
-    from_flat,
-    get,
-    leaves,
-    to_flat,
-)
+from riskpo_jax.config import AlgorithmConfig, Config, from_flat, get, leaves, to_flat
+from riskpo_jax.config_resume import check_resumable
 from riskpo_jax.config_rules import resolve
 from riskpo_jax.errors import UserError
 
@@ -89,6 +82,8 @@ BAD = [
     ({"algorithm.bundle_size": 60}, "--algorithm.bundle_size=60 does not divide"),
     ({"algorithm.bundle_size": 0}, "--algorithm.bundle_size=0 must be at least 1"),
     ({"algorithm.omega": -0.1}, "--algorithm.omega=-0.1 must be at least 0"),
+    ({"algorithm.clip_low": -0.1}, "--algorithm.clip_low=-0.1 must be at least 0"),
+    ({"algorithm.ratio": "word"}, "--algorithm.ratio='word' is not one of token, sequence"),
     ({"algorithm.clip_high": -0.1}, "--algorithm.clip_high=-0.1 must be at least 0"),
     ({"algorithm.tracker_step_size": 0.0}, "--algorithm.tracker_step_size=0.0 must be greater"),
     ({"rollout.group_size": 0}, "--rollout.group_size=0 must be at least 1"),
@@ -151,17 +146,17 @@ BAD = [
         "--rollout.group_size=1 leaves nothing to compare",
     ),
     (
+        {"rollout.group_size": 1, "algorithm.preset": "gspo"},
+        "--rollout.group_size=1 leaves nothing to compare",
+    ),
+    (
         {"rollout.group_size": 1, "algorithm.credit": "expected"},
         "--rollout.group_size=1 leaves nothing to compare",
     ),
     (
-        {
-            "train.stage": "supervised",
-            "data.source": "reasoning_gym",
-            "data.task": "chain_sum",
-        },
-        "--train.stage=supervised needs problems with solutions, which those of "
-        "--data.source=reasoning_gym do not have",
+        {"data.task_options": ("min_empty=8",)},
+        "--data.task_options=min_empty=8 are of --data.source=reasoning_gym and contradict "
+        "--data.source=countdown",
     ),
     (
         {"algorithm.preset": "grpo", "algorithm.credit": "expected"},
@@ -175,6 +170,14 @@ BAD = [
     (
         {"algorithm.preset": "rloo", "algorithm.profile": "seeking"},
         "--algorithm.profile=seeking belongs to",
+    ),
+    (
+        {"algorithm.preset": "grpo", "algorithm.levels": "adaptive"},
+        "--algorithm.levels=adaptive belongs to --algorithm.preset=paper and contradicts",
+    ),
+    (
+        {"algorithm.profile": "seeking", "algorithm.levels": "adaptive"},
+        "--algorithm.levels=adaptive places the tails of --algorithm.profile=averse",
     ),
     ({"reward.isolate": True}, "--reward.isolate is for a reward of your own"),
     ({"reward.format_credit": 1.0}, "--reward.format_credit=1.0 must be in [0, 1)"),
@@ -246,35 +249,54 @@ def test_values_on_the_border_are_allowed(values):
         assert get(resolved, name) == value
 
 
-CLIP_AND_AGGREGATION = {
-    "paper": (0.2, "token_mean"),
-    "official_released": (0.2, "token_mean"),
-    "official_intended": (0.2, "token_mean"),
-    "grpo": (0.2, "sequence_mean"),  # 2402.03300 eq. 3: 1/G sum 1/|o_i| sum
-    "dr_grpo": (0.2, "constant_length"),
-    "rloo": (0.2, "sequence_mean"),
-    "dapo": (0.28, "token_mean"),  # 2503.14476: clip-higher
+LOSSES = {  # ratio, clip_low, clip_high, loss_aggregation
+    "paper": ("token", 0.2, 0.2, "token_mean"),
+    "official_released": ("token", 0.2, 0.2, "token_mean"),
+    "official_intended": ("token", 0.2, 0.2, "token_mean"),
+    "grpo": ("token", 0.2, 0.2, "sequence_mean"),  # 2402.03300 eq. 3: 1/G sum 1/|o_i| sum
+    "dr_grpo": ("token", 0.2, 0.2, "constant_length"),
+    "rloo": ("token", 0.2, 0.2, "sequence_mean"),
+    "dapo": ("token", 0.2, 0.28, "token_mean"),  # 2503.14476: clip-higher
+    "gspo": ("sequence", 3e-4, 4e-4, "sequence_mean"),  # 2507.18071, section 5.1
 }
 
 
+def loss_of(algorithm):
+    return algorithm.ratio, algorithm.clip_low, algorithm.clip_high, algorithm.loss_aggregation
+
+
 def test_all_presets_are_in_the_table_above():
-    assert set(SETTINGS["algorithm.preset"][0].metadata["choices"]) == set(CLIP_AND_AGGREGATION)
+    assert set(SETTINGS["algorithm.preset"][0].metadata["choices"]) == set(LOSSES)
 
 
-@pytest.mark.parametrize("preset", CLIP_AND_AGGREGATION)
+@pytest.mark.parametrize("preset", LOSSES)
 def test_a_preset_fills_what_was_left_open_and_nothing_else(preset):
     filled = resolve(from_flat({"algorithm.preset": preset})).algorithm
-    assert (filled.clip_high, filled.loss_aggregation) == CLIP_AND_AGGREGATION[preset]
+    assert loss_of(filled) == LOSSES[preset]
     credit = ("uniform", "none") if preset == "paper" else (None, None)
     assert (filled.credit, filled.baseline) == credit
-    open_fields = ("clip_high", "loss_aggregation", "credit", "baseline")
+    open_fields = ("ratio", "clip_low", "clip_high", "loss_aggregation", "credit", "baseline")
     for field in dataclasses.fields(AlgorithmConfig):
         if field.name not in (*open_fields, "preset"):
             assert getattr(filled, field.name) == field.default
 
-    given = {"algorithm.clip_high": 0.3, "algorithm.loss_aggregation": "constant_length"}
-    kept = resolve(from_flat({"algorithm.preset": preset} | given)).algorithm
-    assert (kept.clip_high, kept.loss_aggregation) == (0.3, "constant_length")
+    ratio, low, high, _ = LOSSES[preset]
+    for name, chosen, expected in (
+        ("loss_aggregation", "constant_length", (ratio, low, high, "constant_length")),
+        ("clip_low", 0.1, (ratio, 0.1, high, LOSSES[preset][3])),
+        ("clip_high", 0.3, (ratio, low, 0.3, LOSSES[preset][3])),
+    ):
+        given = {"algorithm.preset": preset, f"algorithm.{name}": chosen}
+        assert loss_of(resolve(from_flat(given)).algorithm) == expected
+
+
+@pytest.mark.parametrize("preset", LOSSES)
+def test_the_default_clip_range_follows_the_ratio(preset):
+    for ratio in ("token", "sequence"):
+        given = {"algorithm.preset": preset, "algorithm.ratio": ratio}
+        high = 0.28 if preset == "dapo" else 0.2
+        clip = (3e-4, 4e-4) if ratio == "sequence" else (0.2, high)
+        assert loss_of(resolve(from_flat(given)).algorithm) == (ratio, *clip, LOSSES[preset][3])
 
 
 @pytest.mark.parametrize(
@@ -316,17 +338,21 @@ def test_the_same_settings_and_those_that_may_change_continue():
 def test_a_run_that_is_older_than_a_setting_had_its_default():
     old = to_flat(resolve(from_flat({})))
     del old["train.moment_dtype"]
+    del old["algorithm.ratio"]  # which the preset decides
     check_resumable(old, resolve(from_flat({})))
+    with pytest.raises(UserError, match="ratio is 'sequence' but .* was made with 'token'"):
+        check_resumable(old, resolve(from_flat({"algorithm.ratio": "sequence"})))
     with pytest.raises(UserError, match="was made with 'float32'"):
         check_resumable(old, resolve(from_flat({"train.moment_dtype": "bfloat16"})))
 
 
+GYM = {
+    "data.source": "reasoning_gym",
+    "data.task": "chain_sum",
+    "reward.name": "reasoning_gym",
+}
 OTHER_CHOICES = {  # where another value needs company to be valid
-    "data.source": {
-        "data.source": "reasoning_gym",
-        "data.task": "chain_sum",
-        "reward.name": "reasoning_gym",
-    },
+    "data.source": GYM,
     "algorithm.alpha": {"algorithm.alpha": 0.25},
     "algorithm.beta": {"algorithm.beta": 0.75},
     "algorithm.bundle_size": {"algorithm.bundle_size": 6},
@@ -338,6 +364,7 @@ OTHER_CHOICES = {  # where another value needs company to be valid
     "data.sets": SETS,
     "data.weights": SETS | {"data.weights": (1.0, 2.0)},
     "data.columns": {"data.columns": ("problem=question",)},
+    "data.task_options": GYM | {"data.task_options": ("min_terms=2",)},
     "data.keep_levels": {"data.keep_levels": ("1", "2")},
     "eval.datasets": {"eval.datasets": ("aime24", "math500")},
     "eval.problems": {"eval.problems": 7},
@@ -352,6 +379,7 @@ OTHER_CHOICES = {  # where another value needs company to be valid
 ALREADY = {  # company that the run to continue had, too
     "data.sets": {"data.source": "sets", "data.sets": ("gsm8k",)},
     "data.weights": SETS,
+    "data.task_options": GYM,
     "data.thinking": {"data.chat_template": "model"},
     "lora.alpha": {"lora.rank": 4},
     "lora.matrices": {"lora.rank": 4},

@@ -21,10 +21,12 @@ MAY_IMPORT = {
     "device_memory": {"errors"},
     "processes": {"errors"},
     "config": {"errors"},
-    "config_rules": {"errors", "config"},
+    "config_presets": {"config"},
+    "config_rules": {"errors", "config", "config_presets"},
+    "config_resume": {"errors", "config", "config_rules"},
     "algorithms": GROUND,
     "theory": {"algorithms"},
-    "reporting": {"errors", "config", "files"},
+    "reporting": {"errors", "config", "config_resume", "files"},
     "sharding": {"errors"},
     "models": GROUND | {"files", "sharding"},
     "rollout": GROUND | {"sharding", "models"},
@@ -35,6 +37,7 @@ MAY_IMPORT = {
     | {"config", "algorithms", "sharding", "models", "rollout", "rewards", "data"}
     | {"files", "config_rules", "processes", "evaluation", "reporting"}
     | {"compilation", "device_memory"},
+    "sweeps": {"errors", "files", "reporting", "evaluation.bootstrap"},
 }
 
 

@@ -12,9 +12,28 @@ import jax.numpy as jnp
 from riskpo_jax.masked import Mean, masked_mean
 
 
-def importance_ratio(logprobs_NxT: jax.Array, behaviour_logprobs_NxT: jax.Array) -> jax.Array:
-    """`r = pi(token) / pi_behaviour(token)` for each token."""
-    return jnp.exp(logprobs_NxT - behaviour_logprobs_NxT)
+def token_ratio(
+    logprobs_NxT: jax.Array, behaviour_logprobs_NxT: jax.Array, mask_NxT: jax.Array
+) -> jax.Array:
+    """`r = pi(token) / pi_behaviour(token)` for each token, 1 outside the mask."""
+    return jnp.exp(jnp.where(mask_NxT, logprobs_NxT - behaviour_logprobs_NxT, 0))
+
+
+def sequence_ratio(
+    logprobs_NxT: jax.Array, behaviour_logprobs_NxT: jax.Array, mask_NxT: jax.Array
+) -> jax.Array:
+    """[N, T]: `s = (pi(y) / pi_behaviour(y))^(1 / |y|)`, the same for all tokens of a sequence.
+
+    GSPO (arXiv 2507.18071), equation 7: the exponential of the mean log-ratio over a sequence's
+    tokens, so that a sequence is clipped as a whole. Rows without a token give 1.
+
+    At s = 1 each token has the gradient A / |y| that `token_ratio` gives it under `sequence_mean`:
+    with one update per rollout GSPO and GRPO coincide, and only later updates tell them apart.
+    """
+    log_ratio_NxT = jnp.where(mask_NxT, logprobs_NxT - behaviour_logprobs_NxT, 0)
+    lengths_Nx1 = jnp.maximum(mask_NxT.sum(axis=-1, keepdims=True), 1)
+    ratio_Nx1 = jnp.exp(log_ratio_NxT.sum(axis=-1, keepdims=True) / lengths_Nx1)
+    return jnp.broadcast_to(ratio_Nx1, log_ratio_NxT.shape)
 
 
 def clipped_surrogate(

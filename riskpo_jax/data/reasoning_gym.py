@@ -8,8 +8,12 @@ even so: pass the evaluation source through `without(evaluation, train)` to drop
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +21,9 @@ from riskpo_jax.data.problem import Problem, Source, Subset
 from riskpo_jax.errors import UserError
 
 SPLITS = ("train", "eval")
+# A run reads all training problems twice before its first step (for repeats, for lengths), and some
+# tasks search for milliseconds; an entry is a few KB.
+_REMEMBERED = 2**15
 
 
 def import_reasoning_gym() -> ModuleType:
@@ -32,10 +39,12 @@ def import_reasoning_gym() -> ModuleType:
 
 
 class ReasoningGymSource:
-    """`size` problems of the task `task`, generated on access.
+    """`size` problems of the task `task`, generated on access; the last read ones are remembered.
 
     `options` are the settings of the task's own configuration. `metadata` has the task and its
-    whole `entry`, which `riskpo_jax.rewards.reasoning_gym` scores with the task's own scorer.
+    whole `entry`, which `riskpo_jax.rewards.reasoning_gym` scores with the task's own scorer; what
+    the entry says of itself and can be shown in a prompt (see `shown`); and, where the entry's answer
+    is a text to which that scorer gives 1, this text as `solution`.
 
     Raises UserError when the package is missing, the task unknown (naming close matches) or an
     option wrong.
@@ -55,27 +64,89 @@ class ReasoningGymSource:
         entropy = np.random.SeedSequence([seed, SPLITS.index(split)]).generate_state(1)
         self.task, self.seed, self.split = task, seed, split
         try:
-            self._entries = library.create_dataset(
-                task, size=size, seed=int(entropy[0] >> 1), **options
-            )
+            entries = library.create_dataset(task, size=size, seed=int(entropy[0] >> 1), **options)
         except (TypeError, ValueError, AssertionError) as error:
             raise UserError(f"reasoning-gym task {task!r}: {error}") from error
+        self._size, self._score = len(entries), entries.score_answer
+        self._entry = lru_cache(_REMEMBERED)(entries.__getitem__)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return self._size
 
     def __getitem__(self, index: int) -> Problem:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        entry = self._entries[index]
+        entry = self._entry(index)
         return Problem(
             id=f"{self.task}-{self.split}-{self.seed}-{index}",
             text=entry["question"],
             answer=str(entry["answer"]),
             dataset=f"reasoning_gym/{self.task}",
-            metadata={"task": self.task, "entry": entry},
+            metadata={
+                **shown(entry["metadata"]),
+                **_solution(entry, self._score),
+                "task": self.task,
+                "entry": entry,
+            },
             reward="reasoning_gym",
         )
+
+
+def parse_options(options: Sequence[str]) -> dict[str, bool | int | float | str]:
+    """The settings of a task from "name=value" and the like: true, false, numbers and texts.
+
+    Raises UserError for what is not such a pair, a name that comes twice and those that the source sets.
+    """
+    parsed: dict[str, bool | int | float | str] = {}
+    for option in options:
+        name, equals, text = option.partition("=")
+        if not (name.isidentifier() and equals) or name in {"seed", "size", *parsed}:
+            raise UserError(
+                f"--data.task_options: {option!r} must be NAME=VALUE, each NAME once and a setting of the "
+                "task's own; --data.size and --seed are the run's"
+            )
+        parsed[name] = _value(text)
+    return parsed
+
+
+def _value(text: str) -> bool | int | float | str:
+    if text in ("true", "false"):
+        return text == "true"
+    for number in (int, float):
+        with contextlib.suppress(ValueError):
+            return number(text)
+    return text
+
+
+def shown(values: Mapping[str, Any]) -> dict[str, str | float]:
+    """Those of `values` that a prompt can show, under their keys.
+
+    Texts and numbers as they are, lists of them with spaces between, and lists of such lists with a
+    line for each.
+    """
+    texts = {key: _text(value, separators=(" ", "\n")) for key, value in values.items()}
+    return {key: text for key, text in texts.items() if text is not None}
+
+
+def _text(value: Any, separators: Sequence[str]) -> str | float | None:
+    """`value` as `shown` writes it, a list inside as many others as there are `separators` at most."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, (str, int, float)):
+        return value
+    if not isinstance(value, (list, tuple)) or not separators:
+        return None
+    nested = any(isinstance(item, (list, tuple)) for item in value)
+    items = [_text(item, separators[:-1]) for item in value]
+    return None if None in items else separators[nested].join(map(str, items))
+
+
+def _solution(entry: Mapping[str, Any], score: Callable[[str, Any], float]) -> dict[str, str]:
+    answer = entry["answer"]
+    try:  # to generate an entry costs more than to score its own answer
+        right = isinstance(answer, str) and score(answer, entry) >= 1.0
+    except Exception:  # noqa: BLE001 - the scorers are many; one that fails here has no solution
+        right = False
+    return {"solution": answer} if right else {}
 
 
 def without(source: Source, other: Source) -> Subset:

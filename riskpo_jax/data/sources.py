@@ -14,7 +14,7 @@ from riskpo_jax.data.jsonl import JsonlSource
 from riskpo_jax.data.mixture import Mixture
 from riskpo_jax.data.named import NAMED, absent, read_named
 from riskpo_jax.data.problem import Source, Subset
-from riskpo_jax.data.reasoning_gym import ReasoningGymSource, without
+from riskpo_jax.data.reasoning_gym import ReasoningGymSource, parse_options, without
 from riskpo_jax.data.rows import parse_columns
 from riskpo_jax.data.specs import PROCEDURAL, Spec, parse_spec
 from riskpo_jax.data.tfds_source import TfdsSource, prepared_split
@@ -146,7 +146,7 @@ def _check_given(given: str, place: str, own: str) -> None:
 def _train_part(spec: Spec, config: Config) -> Source:
     data = config.data
     if spec.kind == "reasoning_gym":
-        return ReasoningGymSource(*spec.what, config.seed, "train", data.size)
+        return _reasoning_gym(spec, config, config.seed, "train", data.size)
     if spec.kind == "countdown":
         return _countdown(spec, config, config.seed, "train", data.size)
     return _finite(spec, config)
@@ -155,13 +155,22 @@ def _train_part(spec: Spec, config: Config) -> Source:
 def _eval_source(spec: Spec, config: Config) -> Source:
     wanted = config.eval.problems or EVALUATED_PER_LEVEL
     if spec.kind == "reasoning_gym":
-        source = ReasoningGymSource(*spec.what, EVALUATION_SEED, "eval", wanted)
+        source = _reasoning_gym(spec, config, EVALUATION_SEED, "eval", wanted)
         # What training draws of the same task; it may repeat questions of a small one.
         same = [_train_part(other, config) for other in train_specs(config) if other == spec]
         return without(source, same[0]) if same else source
     if spec.kind == "countdown":
         return _countdown(spec, config, EVALUATION_SEED, "eval", wanted)
     return _first(_finite(spec, config), config)
+
+
+def _reasoning_gym(
+    spec: Spec, config: Config, seed: int, split: str, size: int
+) -> ReasoningGymSource:
+    """`--data.task_options` are of `--data.task`, wherever that is drawn."""
+    (task,), data = spec.what, config.data
+    options = parse_options(data.task_options) if task == data.task else {}
+    return ReasoningGymSource(task, seed, split, size, **options)
 
 
 def _countdown(spec: Spec, config: Config, seed: int, split: str, size: int) -> Source:

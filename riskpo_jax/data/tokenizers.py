@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import string
+from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import AddedToken, pre_tokenizers
@@ -43,11 +45,36 @@ PAD, EOS, BOS, UNKNOWN = "<pad>", "<eos>", "<bos>", "<unk>"
 def countdown_tokenizer(max_integer: int = 100) -> PreTrainedTokenizerBase:
     """One token for every integer up to `max_integer` and for each of `+ - * / ( ) = : ,`.
 
-    The words are added tokens, which are found before any splitting rule applies. An integer is matched
-    whole, a larger one digit by digit; spaces are swallowed and other characters dropped. Decoding joins
-    tokens without spaces.
+    A larger integer is read digit by digit.
     """
-    words = [*"+-*/()=:,", *map(str, range(max_integer + 1))]
+    return word_tokenizer([*"+-*/()=:,", *map(str, range(max_integer + 1))])
+
+
+def letter_tokenizer() -> PreTrainedTokenizerBase:
+    """One token for each letter from a to z."""
+    return word_tokenizer(f"{string.ascii_lowercase}:")
+
+
+def sudoku_tokenizer() -> PreTrainedTokenizerBase:
+    """For grids of 4 x 4 digits: a digit is one token with the space or line break after it; 0 is empty."""
+    return word_tokenizer([*(digit + end for digit in "01234" for end in ("", " ", "\n")), ":"])
+
+
+def grid_path_tokenizer() -> PreTrainedTokenizerBase:
+    """For paths in grids: a cell (X O * #) or a move is one token with the space or line break after it."""
+    cells = (cell + end for cell in "XO*#" for end in ("", " ", "\n"))
+    moves = (move + end for move in ("up", "down", "left", "right") for end in ("", " "))
+    return word_tokenizer([*cells, *moves, "infeasible", ":"])
+
+
+def word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerBase:
+    """One token for each of `words`; the longest that fits is taken.
+
+    The words are added tokens, which are found before any splitting rule applies. An integer is matched
+    whole; spaces before a word are swallowed and other characters dropped. Decoding joins tokens without
+    spaces.
+    """
+    words = list(words)
     tokenizer = _qwen2(words)
     tokenizer.add_tokens(
         [AddedToken(w, single_word=w.isdigit(), lstrip=True, normalized=False) for w in words]

@@ -30,8 +30,17 @@ def save(directory: Path, result: EvalResult) -> None:
 def load(directory: Path, step: int, dataset: str) -> EvalResult | None:
     """The evaluation of `step` on `dataset`; None when there is none."""
     path = path_of(directory, step, dataset)
-    if not path.exists():
-        return None
+    return _read(path) if path.exists() else None
+
+
+def load_all(directory: Path) -> list[EvalResult]:
+    """Every evaluation there, by step and within a step by the name of the dataset's file."""
+    folders = [path for path in directory.glob("*") if path.name.isdigit()]
+    folders.sort(key=lambda path: int(path.name))
+    return [_read(path) for folder in folders for path in sorted(folder.glob("*.json"))]
+
+
+def _read(path: Path) -> EvalResult:
     fields = json.loads(path.read_text())
     arrays = {k: np.array(v) for k, v in fields.items() if k.endswith("_PxS")}
     return EvalResult(**(fields | arrays))

@@ -21,12 +21,12 @@ GREY = "#555555"
 
 def reward(ax: Axes, run: RunData) -> bool:
     curves = {"reward/mean": ("moving average", BLUE)}
-    return _curves(ax, run, "Reward", "mean reward of a response", curves)
+    return draw_curves(ax, run, "Reward", "mean reward of a response", curves)
 
 
 def entropy(ax: Axes, run: RunData) -> bool:
     curves = {"policy/entropy": ("moving average", GREEN)}
-    return _curves(ax, run, "Policy entropy", "entropy (nats per token)", curves)
+    return draw_curves(ax, run, "Policy entropy", "entropy (nats per token)", curves)
 
 
 def quantiles(ax: Axes, run: RunData) -> bool:
@@ -35,7 +35,7 @@ def quantiles(ax: Axes, run: RunData) -> bool:
         "bundle/score_mean": ("mean score", GREY),
         "risk/q_alpha": (r"$q_\alpha$", BLUE),
     }
-    return _curves(ax, run, "Tracked quantiles", "bundle score (sum of rewards)", curves)
+    return draw_curves(ax, run, "Tracked quantiles", "bundle score (sum of rewards)", curves)
 
 
 def risk(ax: Axes, run: RunData) -> bool:
@@ -44,7 +44,7 @@ def risk(ax: Axes, run: RunData) -> bool:
         "risk/mvar": ("MVaR", PURPLE),
         "risk/cvar": ("CVaR (lower tail)", SKY),
     }
-    return _curves(ax, run, "Risk measures", "bundle score (sum of rewards)", curves)
+    return draw_curves(ax, run, "Risk measures", "bundle score (sum of rewards)", curves)
 
 
 def pass_at_k(ax: Axes, run: RunData) -> bool:
@@ -109,8 +109,8 @@ def step_time(ax: Axes, run: RunData) -> bool:
     return True
 
 
-def _curves(ax: Axes, run: RunData, title: str, ylabel: str, curves: dict) -> bool:
-    """Each recorded key as a smoothed line over its faint raw values."""
+def draw_curves(ax: Axes, run: RunData, title: str, ylabel: str, curves: dict) -> bool:
+    """Each recorded key of {key: (label, colour)} as a smoothed line over its faint raw values."""
     handles = []
     for key, (label, colour) in curves.items():
         if (series := run.series(key)) is None:

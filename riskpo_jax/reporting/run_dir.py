@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from riskpo_jax.config import Config, check_resumable, to_flat
+from riskpo_jax.config import Config, to_flat
+from riskpo_jax.config_resume import check_resumable
 from riskpo_jax.errors import UserError
 from riskpo_jax.files import replacing
 from riskpo_jax.reporting.writers import (

@@ -8,25 +8,27 @@ one is lax: it takes any Python syntax and compares with a relative tolerance of
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from riskpo_jax.data.problem import Problem
 from riskpo_jax.rewards import expression
 from riskpo_jax.rewards.extraction import last_boxed, last_line, last_tagged
-from riskpo_jax.rewards.outcome import NO_ANSWER, Outcome, verdict
+from riskpo_jax.rewards.outcome import NO_ANSWER, Kind, Outcome, verdict
 
 _LATEX = {r"\times": "*", r"\cdot": "*", r"\div": "/", r"\left": "", r"\right": "", "$": ""}
 _CLAIM = re.compile(r"=\s*([0-9]{1,12})\s*$", re.ASCII)
 _PLACES = (last_tagged, last_boxed, last_line)
 
 
-def countdown_reward(response: str, problem: Problem) -> Outcome:
+def countdown_reward(response: str, problem: Problem, *, score: str = "all") -> Outcome:
     r"""Grade an expression for the numbers `problem.metadata["numbers"]` and the target.
 
     The numbers are a text such as "3 7 25", the target is `problem.answer`, such as "46".
 
     The answer is the content of the last <answer>...</answer>, else of the last \boxed{...}, else
     the last line with text. It may end with "= 46", which must then be the target. What does not
-    parse as an expression is no answer; one that divides by zero is wrong.
+    parse as an expression is no answer; one that divides by zero is wrong. What is wrong scores 0 where
+    `score` is "all"; where it is "distance", an expression that uses each number once scores `nearness`.
     """
     text = next((found for find in _PLACES if (found := find(response)) is not None), "")
     for latex, plain in _LATEX.items():
@@ -43,4 +45,14 @@ def countdown_reward(response: str, problem: Problem) -> Outcome:
     if claim and int(claim[1]) != target:
         return verdict(False, f"{parsed.text}={claim[1]}")
     uses_each_once = sorted(parsed.integers) == sorted(numbers)
+    if score == "distance" and uses_each_once and parsed.value != target:
+        return Outcome(Kind.WRONG, nearness(parsed.value, target), parsed.text)
     return verdict(uses_each_once and parsed.value == target, parsed.text)
+
+
+def nearness(value: Fraction, target: int) -> float:
+    """1/2 / (1 + |value - target|): below 1/2, 1/4 at a distance of 1, and never up again.
+
+    The quotient is exact and rounded once, because a value may be larger than any float.
+    """
+    return float(Fraction(1, 2) / (1 + abs(value - target)))

@@ -1,4 +1,4 @@
-"""The reward of a reasoning-gym task: its own scorer, graded scores kept."""
+"""The reward of a reasoning-gym task: its own scorer."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from functools import cache
 from riskpo_jax.data.problem import Problem
 from riskpo_jax.data.reasoning_gym import import_reasoning_gym
 from riskpo_jax.rewards.extraction import last_boxed, last_tagged
-from riskpo_jax.rewards.outcome import NO_ANSWER, Kind, Outcome
+from riskpo_jax.rewards.outcome import NO_ANSWER, Kind, Outcome, verdict
 
 
-def reasoning_gym_reward(response: str, problem: Problem) -> Outcome:
+def reasoning_gym_reward(response: str, problem: Problem, *, score: str = "graded") -> Outcome:
     r"""Score a response with the scorer of metadata["task"] on metadata["entry"].
 
     The answer is the content of the last <answer>...</answer>, else of the last \boxed{...}, else
-    the whole response. Scores between 0 and 1 pass through; only a full score is correct. A scorer
-    that raises is an error, not a wrong answer.
+    the whole response. Only a full score is correct. Scores between 0 and 1 pass through where `score`
+    is "graded", and are 0 where it is "all". A scorer that raises is an error, not a wrong answer.
     """
     answer = last_tagged(response) or last_boxed(response) or response.strip()
     if not answer:
         return NO_ANSWER
     try:
-        score = float(_scorer(problem.metadata["task"])(answer, problem.metadata["entry"]))
+        theirs = float(_scorer(problem.metadata["task"])(answer, problem.metadata["entry"]))
     except Exception:  # noqa: BLE001 - the scorers are many, and run on text that a model wrote
         return Outcome(Kind.ERROR, 0.0, answer)
-    return Outcome(Kind.CORRECT if score >= 1.0 else Kind.WRONG, score, answer)
+    if score == "all":
+        return verdict(theirs >= 1.0, answer)
+    return Outcome(Kind.CORRECT if theirs >= 1.0 else Kind.WRONG, theirs, answer)
 
 
 def _warm_up() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection
+from functools import partial
 
 from riskpo_jax.config import RewardConfig
 from riskpo_jax.errors import UserError
@@ -55,13 +56,18 @@ def _make(name: str, config: RewardConfig) -> Grader:
     if name in ISOLATED or (config.isolate and name not in FUNCTIONS):
         return PoolGrader(
             path,
-            _math_options(config) if name == "math" else {},
+            _options(name, config),
             workers=workers,
             timeout_s=config.timeout_s,
             memory_mb=config.memory_mb,
         )
-    return FunctionGrader(get_reward(name))
+    return FunctionGrader(partial(get_reward(name), **_options(name, config)))
 
 
-def _math_options(config: RewardConfig) -> dict[str, object]:
-    return {"final_answer": config.final_answer, "format_credit": config.format_credit}
+def _options(name: str, config: RewardConfig) -> dict[str, object]:
+    """The settings of a reward function, by the names of its arguments."""
+    return {
+        "math": {"final_answer": config.final_answer, "format_credit": config.format_credit},
+        "countdown": {"score": config.countdown_score},
+        "reasoning_gym": {"score": config.reasoning_gym_score},
+    }.get(name, {})

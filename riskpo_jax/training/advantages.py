@@ -13,7 +13,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from riskpo_jax.algorithms import bundles, group, mvar, official, quantiles, risk
+from riskpo_jax.algorithms import bundles, group, levels, mvar, official, quantiles, risk
 from riskpo_jax.config import AlgorithmConfig
 from riskpo_jax.types import TrackerState
 
@@ -23,13 +23,14 @@ class BundledRewards:
     """What an estimator may look at.
 
     rewards: [K, B, G]. permutations: int32[K, B, G]. scores: [K, G]. tracker: the quantiles of the steps
-    before; at step 0 those of this batch.
+    before; at step 0 those of this batch. bends: where the risk measure bends.
     """
 
     rewards: jax.Array
     permutations: jax.Array
     scores: jax.Array
     tracker: TrackerState
+    bends: levels.RiskLevels
 
 
 Estimator = Callable[[BundledRewards], jax.Array]  # -> advantages [K, B, G]
@@ -44,7 +45,9 @@ def make_advantage_fn(c: AlgorithmConfig) -> AdvantageFn:
     Every preset keeps bundles and tracker, so that the risk metrics of a baseline can be compared with
     RiskPO's; the group methods just do not read them.
     """
-    levels = tracked_levels(c)
+    tracked = tracked_levels(c)
+    place = {"fixed": levels.fixed, "adaptive": levels.adaptive}[c.levels]
+    place = partial(place, tracked=tracked, alpha=c.alpha, beta=c.beta)
     estimator = _ESTIMATORS[c.preset](c)
     order = {"random": _random_order, "stratified": _stratified_order}[c.bundling]
     pair = _identity_pairing if c.preset.startswith("official") else bundles.draw_permutations
@@ -56,34 +59,40 @@ def make_advantage_fn(c: AlgorithmConfig) -> AdvantageFn:
         rewards_KxBxG = bundles.to_bundles(rewards_QxG, order_Q, c.bundle_size)
         permutations_KxBxG = pair(pairing_key, rewards_KxBxG.shape)
         scores_KxG = bundles.bundle_scores(rewards_KxBxG, permutations_KxBxG)
-        current = quantiles.initialise_if_needed(tracker, scores_KxG, levels)
+        current = quantiles.initialise_if_needed(tracker, scores_KxG, tracked)
+        gamma = step_size(tracker.step)
+        low, high = c.bundle_size * rewards_QxG.min(), c.bundle_size * rewards_QxG.max()
+        bends = place(current, low, high, gamma)
         advantages_KxBxG = estimator(
-            BundledRewards(rewards_KxBxG, permutations_KxBxG, scores_KxG, current)
+            BundledRewards(rewards_KxBxG, permutations_KxBxG, scores_KxG, current, bends)
         )
         if c.scale_advantages:
             advantages_KxBxG = divide_by_rms(advantages_KxBxG)
         metrics = risk_metrics(scores_KxG, c.alpha, c.beta, c.omega) | {
-            "risk/q_alpha": quantiles.lookup(current, levels, c.alpha),
-            "risk/q_beta": quantiles.lookup(current, levels, c.beta),
+            "risk/q_alpha": bends.q_alpha,
+            "risk/q_beta": bends.q_beta,
             "group/zero_variance_fraction": zero_variance_fraction(rewards_QxG),
             "advantage/rms": jnp.sqrt(jnp.mean(advantages_KxBxG**2)),
         }
-        tracker = quantiles.update(tracker, scores_KxG, levels, step_size(tracker.step))
+        if c.levels == "adaptive":
+            metrics |= {"risk/alpha": bends.alpha, "risk/beta": bends.beta}
+        tracker = quantiles.update(tracker, scores_KxG, tracked, gamma)
         return bundles.from_bundles(advantages_KxBxG, order_Q), tracker, metrics
 
     return advantage_fn
 
 
 def tracked_levels(c: AlgorithmConfig) -> tuple[float, ...]:
-    """The levels that the tracker follows, ascending: alpha and beta, or the released code's 19."""
-    extra = quantiles.OFFICIAL_LEVELS if c.preset.startswith("official") else ()
+    """The levels that the tracker follows, ascending: alpha and beta, or the released code's 19, too."""
+    many = c.preset.startswith("official") or c.levels == "adaptive"
+    extra = quantiles.OFFICIAL_LEVELS if many else ()
     return tuple(sorted({*extra, c.alpha, c.beta}))
 
 
 def risk_metrics(
     scores_KxG: jax.Array, alpha: float, beta: float, omega: float
 ) -> dict[str, jax.Array]:
-    """Risk measures of the batch's empirical bundle scores, in units of reward."""
+    """Risk measures of the batch's empirical bundle scores, in units of reward, at the levels given."""
     return {
         "risk/mvar": risk.mvar(scores_KxG, alpha, beta, omega),
         "risk/rvar": risk.rvar(scores_KxG, alpha, beta),
@@ -114,19 +123,16 @@ def _paper(c: AlgorithmConfig) -> Estimator:
         "mean": bundles.subtract_mean,
         "leave_one_out": bundles.subtract_leave_one_out_mean,
     }[c.baseline]
-    levels = tracked_levels(c)
 
-    def advantage_of_score(tracker: TrackerState) -> Callable[[jax.Array], jax.Array]:
-        q_alpha = quantiles.lookup(tracker, levels, c.alpha)
-        q_beta = quantiles.lookup(tracker, levels, c.beta)
-        return partial(shape, q_alpha=q_alpha, q_beta=q_beta, omega=c.omega)
+    def advantage_of_score(x: BundledRewards) -> Callable[[jax.Array], jax.Array]:
+        return partial(shape, q_alpha=x.bends.q_alpha, q_beta=x.bends.q_beta, omega=c.omega)
 
     def uniform(x: BundledRewards) -> jax.Array:
-        advantages_KxG = advantage_of_score(x.tracker)(x.scores)
+        advantages_KxG = advantage_of_score(x)(x.scores)
         return bundles.uniform_credit(centre(advantages_KxG, None), x.permutations)
 
     def expected(x: BundledRewards) -> jax.Array:
-        return centre(bundles.expected_credit(x.rewards, advantage_of_score(x.tracker)), -1)
+        return centre(bundles.expected_credit(x.rewards, advantage_of_score(x)), -1)
 
     return {"uniform": uniform, "expected": expected}[c.credit]
 
@@ -143,10 +149,10 @@ def _official_released(c: AlgorithmConfig) -> Estimator:
 
 
 def _official_intended(c: AlgorithmConfig) -> Estimator:
-    levels, settings = tracked_levels(c), official.official_intended(c.bundle_size)
+    settings = official.official_intended(c.bundle_size)
 
     def estimate(x: BundledRewards) -> jax.Array:
-        tracked = tuple(quantiles.lookup(x.tracker, levels, p) for p in (c.alpha, c.beta))
+        tracked = x.bends.q_alpha, x.bends.q_beta
         compute = partial(
             official.official_advantages, x.rewards, alpha=c.alpha, beta=c.beta, **settings
         )
@@ -166,7 +172,8 @@ _ESTIMATORS: dict[str, Callable[[AlgorithmConfig], Estimator]] = {
     "grpo": _group(group.grpo),
     "dr_grpo": _group(group.dr_grpo),
     "rloo": _group(group.rloo),
-    "dapo": _group(group.grpo),  # DAPO differs in the loss
+    "dapo": _group(group.grpo),  # DAPO and GSPO differ in the loss
+    "gspo": _group(group.grpo),
 }
 
 

@@ -18,7 +18,7 @@ from riskpo_jax.training.source import Source
 RESPONSE_LENGTH = 1024  # of a model that no run gives a limit; half its context if that is less
 _DATA = (
     *("eval.datasets", "data.source", "data.sets", "data.task", "data.eval_path"),
-    *("data.levels", "data.max_number", "data.max_target"),
+    *("data.task_options", "data.levels", "data.max_number", "data.max_target"),
 )
 _OF_TRAINING = ("lora.", "model.init")  # how weights came to be, which are now read as they are
 _PROMPT_LENGTH = "data.max_prompt_length"

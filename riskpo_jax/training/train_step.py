@@ -99,6 +99,7 @@ def train_step_with(update: Update, config: Config) -> TrainStep:
 def make_token_loss(config: Config) -> TokenLoss:
     """loss = -min(r A, clip(r, 1 - eps_low, 1 + eps_high) A) + kl_coef KL - entropy_coef H, per token."""
     c = config.algorithm
+    importance_ratio = {"token": losses.token_ratio, "sequence": losses.sequence_ratio}[c.ratio]
     aggregate = _aggregation(c.loss_aggregation, config.rollout.max_response_length)
 
     def token_loss(
@@ -108,9 +109,9 @@ def make_token_loss(config: Config) -> TokenLoss:
         batch: MicroBatch,
     ) -> tuple[Mean, Metrics]:
         mask_NxR = length_mask(batch.lengths, batch.tokens.shape[1])
-        # Padding is scored as garbage; at the behaviour's own value its ratio is 1 and stays finite.
+        # Padding is scored as garbage; at the behaviour's own value it stays finite.
         logprobs_NxR = jnp.where(mask_NxR, logprobs_NxR, batch.behaviour_logprobs)
-        ratio_NxR = losses.importance_ratio(logprobs_NxR, batch.behaviour_logprobs)
+        ratio_NxR = importance_ratio(logprobs_NxR, batch.behaviour_logprobs, mask_NxR)
         clip = (batch.advantages, c.clip_low, c.clip_high)
         loss_NxR = -losses.clipped_surrogate(ratio_NxR, *clip)
         metrics = {

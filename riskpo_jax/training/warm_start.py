@@ -52,7 +52,10 @@ def solutions_batch(policy: Policy, problems: list[Problem]) -> Sequences:
     lengths_N = np.zeros(len(problems), np.int32)
     for n, problem in enumerate(problems):
         if "solution" not in problem.metadata:
-            raise UserError(f"problem {problem.id} has no solution to learn from")
+            raise UserError(
+                f"problem {problem.id} has no solution to learn from: --train.stage=supervised is for "
+                "countdown, and for tasks of reasoning_gym whose scorer accepts their answer as a text"
+            )
         ids = policy.tokenizer(problem.metadata["solution"], add_special_tokens=False)["input_ids"]
         ids = [*ids, policy.tokenizer.eos_token_id]
         if len(ids) > width:

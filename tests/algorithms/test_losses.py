@@ -76,13 +76,108 @@ def test_gradient_at_ratio_one_is_the_policy_gradient():
     mask = length_mask(jnp.array([2, 3]), 3)
 
     def objective(logprobs, behaviour):
-        ratio = losses.importance_ratio(logprobs, behaviour)
+        ratio = losses.token_ratio(logprobs, behaviour, mask)
         return losses.token_mean(
             losses.clipped_surrogate(ratio, advantages, 0.2, 0.2), mask
         ).value()
 
     expected = np.where(mask, np.array(advantages)[:, None], 0) / 5
     np.testing.assert_allclose(jax.grad(objective)(logprobs, logprobs), expected, atol=1e-6)
+
+
+def gspo_oracle(logprobs, behaviour, lengths, advantages, low, high):
+    """arXiv 2507.18071, equations 5 and 7, a sequence at a time; their minus: to minimise."""
+    terms = []
+    for n, length in enumerate(lengths):
+        log_ratio = sum(logprobs[n, t] - behaviour[n, t] for t in range(length))
+        s = np.exp(log_ratio / length)
+        terms.append(min(s * advantages[n], min(max(s, 1 - low), 1 + high) * advantages[n]))
+    return -sum(terms) / len(terms)
+
+
+def gspo_loss(logprobs, behaviour, lengths, advantages, low=0.02, high=0.03):
+    mask = length_mask(jnp.asarray(lengths), logprobs.shape[1])
+    ratio = losses.sequence_ratio(logprobs, behaviour, mask)
+    surrogate = losses.clipped_surrogate(ratio, advantages, low, high)
+    return -losses.sequence_mean(surrogate, mask).value()
+
+
+def grpo_loss(logprobs, behaviour, lengths, advantages):
+    mask = length_mask(jnp.asarray(lengths), logprobs.shape[1])
+    ratio = losses.token_ratio(logprobs, behaviour, mask)
+    surrogate = losses.clipped_surrogate(ratio, advantages, 0.2, 0.2)
+    return -losses.sequence_mean(surrogate, mask).value()
+
+
+def sequences(seed, spread):
+    """(logprobs, behaviour, lengths, advantages) of four sequences of at most five tokens."""
+    rng = np.random.default_rng(seed)
+    behaviour = -rng.exponential(size=(4, 5))
+    logprobs = behaviour + spread * rng.normal(size=(4, 5))
+    arrays = (logprobs, behaviour, rng.integers(1, 6, 4), rng.normal(size=4))
+    return tuple(jnp.asarray(x, jnp.int32 if x.dtype == int else jnp.float32) for x in arrays)
+
+
+@quick
+@given(st.integers(0, 2**20), st.sampled_from([0.01, 0.05, 0.5]))
+def test_gspo_against_its_equations_and_their_numerical_gradient(seed, spread):
+    logprobs, *rest = sequences(seed, spread)
+    x, behaviour, lengths, advantages = (np.asarray(v, np.float64) for v in (logprobs, *rest))
+    lengths = lengths.astype(int)
+
+    def oracle(x):
+        return gspo_oracle(x, behaviour, lengths, advantages, 0.02, 0.03)
+
+    value, gradient = jax.value_and_grad(gspo_loss)(logprobs, *rest)
+    assert float(value) == pytest.approx(oracle(x), abs=1e-5)
+    for n, t in np.ndindex(x.shape):
+        step = np.zeros_like(x)
+        step[n, t] = 1e-6
+        before, middle, after = oracle(x - step), oracle(x), oracle(x + step)
+        if abs(before + after - 2 * middle) < 1e-9:  # not across a clip's edge
+            assert float(gradient[n, t]) == pytest.approx((after - before) / 2e-6, abs=1e-4)
+
+
+@quick
+@given(st.integers(0, 2**20))
+def test_on_policy_gspo_is_grpo_and_off_policy_it_is_not(seed):
+    logprobs, _, *rest = sequences(seed, 0.0)
+    found, expected = (jax.grad(loss)(logprobs, logprobs, *rest) for loss in (gspo_loss, grpo_loss))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    lengths = jnp.full(4, 5)
+    ascending = logprobs + jnp.linspace(-0.01, 0.02, 5)[None]
+    found, expected = (
+        jax.grad(loss)(ascending, logprobs, lengths, rest[1]) for loss in (gspo_loss, grpo_loss)
+    )
+    assert float(jnp.abs(found - expected).max()) > 1e-3 * float(jnp.abs(expected).max())
+
+
+RATIOS = [losses.token_ratio, losses.sequence_ratio]
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+@quick
+@given(st.integers(0, 2**20), st.floats(-50, 50) | st.sampled_from([np.nan, np.inf]))
+def test_ratios_do_not_see_the_padding(ratio, seed, garbage):
+    logprobs, behaviour, lengths, _ = sequences(seed, 0.5)
+    lengths = lengths.at[0].set(0)  # a row that only fills the shape
+    mask = length_mask(lengths, 5)
+    plain = ratio(logprobs, behaviour, mask)
+    np.testing.assert_array_equal(ratio(jnp.where(mask, logprobs, garbage), behaviour, mask), plain)
+    np.testing.assert_array_equal(plain[0], 1)
+    wider, wider_behaviour = (
+        jnp.pad(x, ((0, 0), (0, 3)), constant_values=garbage) for x in (logprobs, behaviour)
+    )
+    found = ratio(wider, wider_behaviour, length_mask(lengths, 8))[:, :5]
+    np.testing.assert_allclose(found, plain, rtol=1e-6)
+
+
+def test_a_sequence_is_clipped_as_a_whole_where_its_tokens_disagree():
+    """Ratios 2 and 1/2 have the geometric mean 1: nothing to clip, though each token is far out."""
+    logprobs, mask = jnp.log(jnp.array([[1.0, 0.25]])), jnp.ones((1, 2), bool)
+    ratio = losses.sequence_ratio(logprobs, jnp.log(jnp.array([[0.5, 0.5]])), mask)
+    np.testing.assert_allclose(ratio, [[1, 1]], rtol=1e-6)
+    assert not losses.clipped(ratio, jnp.array([1.0]), 3e-4, 4e-4).any()
 
 
 @quick

@@ -160,6 +160,28 @@ def test_reasoning_gym_is_kept_apart(folder):
     assert problems(make_eval_sources(single)["reasoning_gym/coin_flip"]) == held
 
 
+def test_options_are_of_the_task_that_is_drawn():
+    pytest.importorskip("reasoning_gym", reason="the reasoning-gym extra is not installed")
+    config = configured(
+        data__source="reasoning_gym",
+        data__task="mini_sudoku",
+        data__task_options=("min_empty=3", "max_empty=3"),
+        data__size=5,
+        eval__problems=5,
+    )
+    held = make_eval_sources(config)["reasoning_gym/mini_sudoku"]
+    for problem in problems(make_train_source(config)) + problems(held):
+        assert problem.metadata["puzzle"].count("0") == 3
+    other = configured(
+        data__source="reasoning_gym",
+        data__task="mini_sudoku",
+        data__task_options=("min_empty=3", "max_empty=3"),
+        eval__datasets=("reasoning_gym:chain_sum",),
+        eval__problems=5,
+    )
+    assert len(make_eval_sources(other)["reasoning_gym/chain_sum"]) == 5  # which has no such option
+
+
 @pytest.mark.parametrize(
     ("values", "rewards"),
     [

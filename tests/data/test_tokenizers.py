@@ -14,11 +14,15 @@ from riskpo_jax.data.tokenizers import (
     byte_tokenizer,
     countdown_tokenizer,
     declare_class,
+    grid_path_tokenizer,
+    letter_tokenizer,
     load_tokenizer,
+    sudoku_tokenizer,
 )
 from riskpo_jax.errors import UserError
 
 COUNTDOWN, BYTES = countdown_tokenizer(), byte_tokenizer()
+ALL = [COUNTDOWN, BYTES, letter_tokenizer(), sudoku_tokenizer(), grid_path_tokenizer()]
 
 
 def encode(tokenizer, text):
@@ -50,6 +54,21 @@ def test_countdown_problems_are_encoded_without_loss():
         assert COUNTDOWN.decode(encode(COUNTDOWN, solution)) == solution
 
 
+def test_a_cell_or_a_letter_is_one_token():
+    sudoku, paths = sudoku_tokenizer(), grid_path_tokenizer()
+    rows = "3 1 4 2\n4 2 1 3\n2 4 3 1\n1 3 2 4"
+    assert len(encode(sudoku, rows)) == 16 and sudoku.decode(encode(sudoku, rows)) == rows
+    assert len(encode(sudoku, f"{rows}:")) == 17
+    assert sudoku.decode(encode(sudoku, "31 \n")) == "31 "  # what is no cell is dropped
+    letters = letter_tokenizer()
+    assert letters.decode(encode(letters, "h m m h:")) == "hmmh:"
+    board = "X O *\nO # O"
+    assert len(encode(paths, f"{board}:")) == 7 and paths.decode(encode(paths, board)) == board
+    path = "left left up right down"
+    assert len(encode(paths, path)) == 5 and paths.decode(encode(paths, path)) == path
+    assert paths.decode(encode(paths, "infeasible")) == "infeasible"
+
+
 def test_special_tokens_can_be_left_out():
     ids = [*encode(COUNTDOWN, "3,7=21:3*7"), COUNTDOWN.eos_token_id]
     assert COUNTDOWN.decode(ids, skip_special_tokens=True) == "3,7=21:3*7"
@@ -63,14 +82,18 @@ def test_byte_round_trip(text):
     assert BYTES.decode(ids) == text and len(ids) == len(text.encode())
 
 
-@pytest.mark.parametrize("tokenizer", [COUNTDOWN, BYTES], ids=["countdown", "byte"])
+@pytest.mark.parametrize(
+    "tokenizer", ALL, ids=["countdown", "byte", "letter", "sudoku", "grid_path"]
+)
 @pytest.mark.parametrize("load", [AutoTokenizer.from_pretrained, load_tokenizer])
 def test_saved_and_loaded_is_the_same(tokenizer, load, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     _assert_same(tokenizer, load(tmp_path))
 
 
-@pytest.mark.parametrize("tokenizer", [COUNTDOWN, BYTES], ids=["countdown", "byte"])
+@pytest.mark.parametrize(
+    "tokenizer", ALL, ids=["countdown", "byte", "letter", "sudoku", "grid_path"]
+)
 @pytest.mark.parametrize("load", [AutoTokenizer.from_pretrained, load_tokenizer])
 def test_loads_unchanged_beside_a_qwen2_model(tokenizer, load, tmp_path):
     tokenizer.save_pretrained(tmp_path)
@@ -82,7 +105,7 @@ def _assert_same(tokenizer, loaded):
     assert loaded.get_vocab() == tokenizer.get_vocab()
     assert loaded.all_special_ids == tokenizer.all_special_ids
     assert loaded.eos_token_id == tokenizer.eos_token_id
-    for text in ("3 7 25=46:", "(25-7)*3", "100 1 0=5:12*3"):
+    for text in ("3 7 25=46:", "(25-7)*3", "100 1 0=5:12*3", "4 2\n1 3", "X *\n# O:", "up down"):
         assert encode(loaded, text) == encode(tokenizer, text)
         assert loaded.decode(encode(loaded, text)) == tokenizer.decode(encode(tokenizer, text))
 

@@ -61,6 +61,17 @@ def test_the_sets_of_one_step_stand_side_by_side(tmp_path):
     assert len(list(tmp_path.rglob("*.json"))) == len(names) and len(list(tmp_path.iterdir())) == 1
 
 
+def test_all_come_back_in_the_order_of_their_steps(tmp_path):
+    assert store.load_all(tmp_path / "absent") == []
+    for step in (1_234_567, 200_000, 0):
+        for name in ("math500", "aime24"):
+            store.save(tmp_path, dataclasses.replace(result(step), dataset=name))
+    (tmp_path / "notes.json").write_text("{}")
+    found = [(one.step, one.dataset) for one in store.load_all(tmp_path)]
+    names = ("aime24", "math500")
+    assert found == [(step, name) for step in (0, 200_000, 1_234_567) for name in names]
+
+
 def test_drop_after_keeps_the_step_itself_and_all_before(tmp_path):
     steps = [0, 50, 100, 1_234_567]
     for step in steps:

@@ -48,6 +48,19 @@ def legend_of(ax):
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
+def test_a_panel_of_keys_that_one_chooses(tmp_path):
+    record(tmp_path, keys=("grad/norm",))
+    run, ax = RunData.load(tmp_path), Figure().add_subplot()
+    curves = {"grad/norm": ("norm", panels.BLUE), "loss/total": ("loss", panels.ORANGE)}
+    assert panels.draw_curves(ax, run, "Gradient", "norm", curves)
+    assert legend_of(ax) == ["norm"]  # the other was not recorded
+    smooth, raw = run.series("grad/norm").smoothed(), run.series("grad/norm")
+    drawn = [line.get_ydata() for line in ax.get_lines()]
+    np.testing.assert_array_equal(drawn, [raw.values, smooth.values])
+    del curves["grad/norm"]
+    assert not panels.draw_curves(Figure().add_subplot(), run, "Loss", "loss", curves)
+
+
 def test_every_panel_and_the_summary_are_whole_pictures(tmp_path):
     record(tmp_path)
     paths = plot_run(tmp_path)

@@ -5,11 +5,13 @@ import random
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from riskpo_jax.data.countdown import CountdownSource
 from riskpo_jax.data.problem import Problem
 from riskpo_jax.rewards import expression
-from riskpo_jax.rewards.countdown import countdown_reward
+from riskpo_jax.rewards.countdown import countdown_reward, nearness
 from riskpo_jax.rewards.outcome import Kind
 
 PROBLEM = Problem("p", "", "46", "countdown", metadata={"numbers": "25 7 3", "target": "46"})
@@ -48,6 +50,44 @@ def test_by_hand(response, kind):
     outcome = countdown_reward(response, PROBLEM)
     assert outcome.kind is Kind(kind)
     assert outcome.score == (kind == "correct") == outcome.correct
+
+
+@pytest.mark.parametrize(
+    ("response", "score"),
+    [
+        ("25+7*3", 1.0),
+        ("25+7*3=46", 1.0),
+        ("25*7/3", 0.5 / (1 + 37 / 3)),  # 58 1/3
+        ("25+7+3", 0.5 / 12),
+        ("25+7+3=46", 0.5 / 12),
+        ("25+7+3=35", 0.0),  # not the target that was asked for
+        ("25+21", 0.0),
+        ("46", 0.0),
+        ("25+7*3+1-1", 0.0),
+        ("25/(7-7)*3", 0.0),
+        ("25/(7-7)", 0.0),
+        ("nothing", 0.0),
+    ],
+)
+def test_distance_is_partial_credit_for_the_right_numbers(response, score):
+    outcome = countdown_reward(response, PROBLEM, score="distance")
+    assert outcome.score == pytest.approx(score, abs=1e-12)
+    plain = countdown_reward(response, PROBLEM)
+    assert (outcome.kind, outcome.answer) == (plain.kind, plain.answer)
+
+
+@given(st.fractions(), st.fractions(), st.integers(1, 60))
+def test_nearer_is_never_worse_and_stays_below_half(a, b, target):
+    near, far = sorted((a, b), key=lambda value: abs(value - target))
+    assert 0 <= nearness(far, target) <= nearness(near, target) <= 0.5
+    assert nearness(2 * target - a, target) == nearness(a, target)
+
+
+def test_a_value_beyond_floats_is_just_far():
+    numbers = ["999999999999"] * 30
+    problem = Problem("p", "?", "7", "countdown", metadata={"numbers": " ".join(numbers)})
+    outcome = countdown_reward("*".join(numbers), problem, score="distance")
+    assert outcome.kind is Kind.WRONG and outcome.score == 0.0
 
 
 def test_the_answer_is_normalised_for_voting():

@@ -22,6 +22,16 @@ def test_graded_scores_pass_and_only_a_full_one_is_correct(monkeypatch):
     assert reasoning_gym_reward("<answer>not a float</answer>", PROBLEM).kind is Kind.ERROR
 
 
+def test_a_score_of_all_or_nothing(monkeypatch):
+    monkeypatch.setattr(reasoning_gym, "_scorer", lambda task: lambda answer, entry: float(answer))
+    outcomes = [reasoning_gym_reward(s, PROBLEM, score="all") for s in ("0.99", "1", "x")]
+    assert [(o.kind, o.score, o.answer) for o in outcomes] == [
+        (Kind.WRONG, 0.0, "0.99"),
+        (Kind.CORRECT, 1.0, "1"),
+        (Kind.ERROR, 0.0, "x"),
+    ]
+
+
 def test_where_the_answer_is_looked_for(monkeypatch):
     monkeypatch.setattr(reasoning_gym, "_scorer", lambda task: lambda answer, entry: 1.0)
     for response, answer in [

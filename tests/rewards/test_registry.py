@@ -6,6 +6,7 @@ import pytest
 
 from riskpo_jax.config import RewardConfig
 from riskpo_jax.data.problem import Problem
+from riskpo_jax.data.reasoning_gym import ReasoningGymSource
 from riskpo_jax.errors import UserError
 from riskpo_jax.rewards import registry
 from riskpo_jax.rewards.grader import FunctionGrader
@@ -35,6 +36,15 @@ def test_each_problem_is_graded_by_its_own_reward():
     assert [outcome.correct for outcome in outcomes] == [True, False, True]
 
 
+@pytest.mark.parametrize("name", ["auto", "countdown"])
+def test_distance_reaches_countdown(name):
+    problem = Problem("c", "?", "7", "c", metadata={"numbers": "3 4"}, reward="countdown")
+    config = RewardConfig(name, countdown_score="distance")
+    with contextlib.closing(make_grader(config, {"countdown"})) as grader:
+        outcomes = grader.submit(["3+4", "3*4", "7"], [problem] * 3).result()
+    assert [outcome.score for outcome in outcomes] == [1.0, 0.5 / 6, 0.0]
+
+
 def test_a_reward_by_name_grades_all(own_module):
     with contextlib.closing(make_grader(RewardConfig("users_rewards:exact"), {""})) as grader:
         assert isinstance(grader, FunctionGrader)
@@ -55,6 +65,18 @@ def test_the_options_of_mathematics_reach_it():
     with contextlib.closing(make_grader(config, set())) as grader:
         outcomes = grader.submit(["#### 5", "#### 6"], [Problem("p", "", "5", "d")] * 2).result()
     assert [outcome.score for outcome in outcomes] == [1.0, 0.25]
+
+
+@pytest.mark.parametrize(("score", "partial"), [("graded", True), ("all", False)])
+def test_partial_credit_of_reasoning_gym_is_a_choice(score, partial):
+    pytest.importorskip("reasoning_gym", reason="the reasoning-gym extra is not installed")
+    problem = ReasoningGymSource("mini_sudoku", 0, "train", 1)[0]
+    solution = problem.metadata["solution"]
+    config = RewardConfig(reasoning_gym_score=score, workers=1, timeout_s=5.0)
+    with contextlib.closing(make_grader(config, {"reasoning_gym"})) as grader:
+        right, wrong = grader.submit([solution, solution.replace("1", "2")], [problem] * 2).result()
+    assert (right.score, right.correct) == (1.0, True)
+    assert (0 < wrong.score < 1) == partial and not wrong.correct
 
 
 def test_when_one_grader_cannot_be_made_the_others_are_closed(monkeypatch):

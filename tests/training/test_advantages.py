@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from riskpo_jax.algorithms import bundles, group, mvar, official, quantiles, risk
+from riskpo_jax.algorithms import bundles, group, levels, mvar, official, quantiles, risk
 from riskpo_jax.training.advantages import divide_by_rms, make_advantage_fn, tracked_levels
 from riskpo_jax.types import TrackerState
 
 PRESETS = (
-    "paper", "official_released", "official_intended", "grpo", "dr_grpo", "rloo", "dapo",
+    "paper", "official_released", "official_intended", "grpo", "dr_grpo", "rloo", "dapo", "gspo",
 )  # fmt: skip
 KEY = jax.random.key(3)
 Q, G, B = 4, 4, 2
@@ -74,12 +74,31 @@ def paper_advantages(algorithm, rewards, permutations, scores, q_alpha, q_beta):
     return bundles.uniform_credit(values, permutations) if axis is None else values
 
 
+def step_size(algorithm, step):
+    if algorithm.preset.startswith("official"):
+        return 0.1
+    return 0.1 / (1 + step / algorithm.tracker_tau) ** algorithm.tracker_power
+
+
+def bends_of(algorithm, rewards, scores, tracker):
+    a, tracked = algorithm, tracked_levels(algorithm)
+    place = levels.fixed if a.levels == "fixed" else levels.adaptive
+    return place(
+        quantiles.initialise_if_needed(tracker, scores, tracked),
+        B * rewards.min(),
+        B * rewards.max(),
+        step_size(a, int(tracker.step)),
+        tracked=tracked,
+        alpha=a.alpha,
+        beta=a.beta,
+    )
+
+
 def expected_advantages(algorithm, rewards, tracker):
     """[Q, G], by calling the formulas one after another."""
     a = algorithm
     order, rewards_KxBxG, permutations, scores = batch_of(a, rewards)
-    used = quantiles.initialise_if_needed(tracker, scores, tracked_levels(a))
-    q = [quantiles.lookup(used, tracked_levels(a), p) for p in (a.alpha, a.beta)]
+    q = bends_of(a, rewards, scores, tracker)[2:]
     if a.preset == "paper":
         advantages = paper_advantages(a, rewards_KxBxG, permutations, scores, *q)
     elif a.preset.startswith("official"):
@@ -105,6 +124,7 @@ CASES = [
     {"preset": "paper", "credit": "uniform", "baseline": "leave_one_out"},
     {"preset": "paper", "credit": "uniform", "baseline": "mean", "profile": "seeking"},
     {"preset": "paper", "profile": "neutral"},
+    {"preset": "paper", "credit": "expected", "levels": "adaptive"},
 ]
 
 
@@ -119,20 +139,20 @@ def test_every_combination_is_the_composition_of_its_formulas(make_config, rewar
         assert float(jnp.abs(expected).max()) > 0.05
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
-        levels, scores = tracked_levels(algorithm), batch_of(algorithm, rewards)[3]
-        gamma = 0.1
-        if not algorithm.preset.startswith("official"):
-            gamma = 0.1 / (1 + step / algorithm.tracker_tau) ** algorithm.tracker_power
-        moved = quantiles.update(tracker, scores, levels, gamma)
+        tracked, scores = tracked_levels(algorithm), batch_of(algorithm, rewards)[3]
+        moved = quantiles.update(tracker, scores, tracked, step_size(algorithm, step))
         np.testing.assert_allclose(after.values, moved.values, atol=1e-6)
         assert int(after.step) == step + 1
-        used = quantiles.initialise_if_needed(tracker, scores, levels)
-        for name, level in (("risk/q_alpha", 0.2), ("risk/q_beta", 0.8)):
-            assert float(metrics[name]) == float(quantiles.lookup(used, levels, level))
+        bends = bends_of(algorithm, rewards, scores, tracker)._asdict()
+        shown = ("q_alpha", "q_beta") if algorithm.levels == "fixed" else tuple(bends)
+        assert {f"risk/{name}" for name in bends} & set(metrics) == {f"risk/{x}" for x in shown}
+        for name in shown:
+            assert float(metrics[f"risk/{name}"]) == pytest.approx(float(bends[name]), abs=1e-6)
 
 
 EQUAL_CASES = [{"preset": p, "bundling": "random"} for p in PRESETS] + [
     {"preset": "paper", "credit": "expected", "bundling": "random"},
+    {"preset": "paper", "credit": "expected", "levels": "adaptive"},
     {"preset": "grpo", "scale_advantages": True},
 ]
 
@@ -148,8 +168,29 @@ def test_equal_rewards_give_finite_advantages(make_config, case):
             assert np.isfinite(value).all()
         assert float(metrics["group/zero_variance_fraction"]) == 1
         assert float(metrics["bundle/zero_variance_fraction"]) == 1
-        if case["preset"].endswith(("grpo", "rloo", "dapo")) or "credit" in case:
+        if case["preset"].endswith(("grpo", "rloo", "dapo", "gspo")) or "credit" in case:
             np.testing.assert_array_equal(found, 0)
+
+
+def test_adaptive_levels_do_not_depend_on_how_rewards_are_written(make_config, rewards):
+    """Rewards in [-1, 1] give twice the advantages of those in [0, 1]."""
+    algorithm = make_config(algorithm__levels="adaptive", algorithm__credit="expected").algorithm
+    advantage_fn, tracker = jitted(algorithm), tracker_at(algorithm, 0)
+    found, _, metrics = advantage_fn(KEY, 2 * rewards - 1, tracker)
+    expected, _, plain = advantage_fn(KEY, rewards, tracker)
+    np.testing.assert_allclose(found, 2 * expected, atol=1e-5)
+    for name in ("risk/alpha", "risk/beta"):
+        assert float(metrics[name]) == pytest.approx(float(plain[name]), abs=1e-6)
+
+
+def test_hard_questions_keep_an_advantage_under_adaptive_levels_only(make_config):
+    """One right response of sixteen: more than beta of the bundles are all wrong."""
+    rewards = np.zeros((Q, G), np.float32)
+    rewards[2, 1] = 1
+    for name, lowest, highest in (("fixed", 0, 0), ("adaptive", 0.5, np.inf)):
+        algorithm = make_config(algorithm__levels=name, algorithm__credit="expected").algorithm
+        found, _, _ = jitted(algorithm)(KEY, rewards, tracker_at(algorithm, 0))
+        assert lowest <= float(found[2, 1]) <= highest
 
 
 def test_a_live_tracker_tells_the_intended_code_from_the_released(make_config, rewards):

@@ -66,7 +66,11 @@ def oracle(tiny_model, tokens, whole_logits):
         log_pi = score(params, config.rollout.temperature)
         chosen = log_pi[jnp.arange(M), tokens["target"]]
         behaviour = jax.lax.stop_gradient(chosen) if behaviour is None else behaviour
-        ratio = jnp.exp(chosen - behaviour)
+        log_ratio = chosen - behaviour
+        if a.ratio == "sequence":
+            mean_N = jnp.zeros(N).at[tokens["row"]].add(log_ratio / tokens["length"])
+            log_ratio = mean_N[tokens["row"]]
+        ratio = jnp.exp(log_ratio)
         bounded = jnp.clip(ratio, 1 - a.clip_low, 1 + a.clip_high)
         entropy = -(jnp.exp(log_pi) * log_pi).sum(axis=1)
         value = -jnp.minimum(ratio * advantage, bounded * advantage)
@@ -100,6 +104,7 @@ REGULARISED = {"algorithm__kl_coef": 0.3, "algorithm__entropy_coef": 0.1}
 OBJECTIVES = [
     {"model__unroll": 2},
     {"algorithm__preset": "grpo", "train__tokens_per_micro_batch": 32},
+    {"algorithm__preset": "gspo", "train__tokens_per_micro_batch": 32},
     {
         "algorithm__preset": "dr_grpo",
         "algorithm__clip_high": 0.1,
@@ -109,7 +114,7 @@ OBJECTIVES = [
 ]
 
 
-@pytest.mark.parametrize("changes", OBJECTIVES, ids=["paper", "grpo", "dr_grpo-kl-entropy"])
+@pytest.mark.parametrize("changes", OBJECTIVES, ids=["paper", "grpo", "gspo", "dr_grpo-kl-entropy"])
 @pytest.mark.parametrize("moved", [False, True], ids=["on-policy", "off-policy"])
 def test_one_update_follows_the_gradient_of_the_definition(
     make_config, make_tiny_state, jitted_step, descent, oracle, perturb, assert_trees_close,

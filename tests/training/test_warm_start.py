@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from riskpo_jax.data.problem import Problem
+from riskpo_jax.data.reasoning_gym import ReasoningGymSource
 from riskpo_jax.data.tokenizers import byte_tokenizer
 from riskpo_jax.errors import UserError
 from riskpo_jax.training.setup import Policy
@@ -41,6 +42,17 @@ def test_rows_are_prompt_then_solution_then_end(policy):
 def test_a_problem_without_a_solution(policy):
     with pytest.raises(UserError, match="problem say-1 has no solution"):
         solutions_batch(policy, [problem("1")])
+
+
+def test_a_task_without_answers_is_refused_before_the_run(make_config, tiny_model):
+    pytest.importorskip("reasoning_gym", reason="the reasoning-gym extra is not installed")
+    source = ReasoningGymSource("rush_hour", 0, "train", 2)
+    config = make_config(data__prompt_template="{task}", data__max_prompt_length=9)
+    policy = Policy(config, tiny_model, TOKENIZER, (TOKENIZER.eos_token_id,), {})
+    with pytest.raises(
+        UserError, match="rush_hour-train-0-0 has no solution .* reasoning_gym whose"
+    ):
+        check_solutions(policy, source)
 
 
 def test_a_solution_that_does_not_fit_with_its_end(policy):

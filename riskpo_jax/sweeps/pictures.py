@@ -1,0 +1,164 @@
+"""The pictures of a sweep: curves over training, pass@k against k, differences from the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+from riskpo_jax.files import replacing
+from riskpo_jax.reporting.panels import COLOURS, GREY
+from riskpo_jax.reporting.run_data import RunData
+from riskpo_jax.sweeps import measures
+from riskpo_jax.sweeps.measures import Measure
+from riskpo_jax.sweeps.outcomes import (
+    Outcomes,
+    curves_of,
+    evaluated_datasets,
+    pass_ks,
+    values_by_seed,
+)
+from riskpo_jax.sweeps.statistics import band, paired_by_seed
+
+_DPI = 110
+_DASHES = ("-", "--", ":")  # a second and third round of colours
+
+
+def draw_pictures(folder: Path, outcomes: Outcomes, baseline: str) -> list[Path]:
+    """Writes curves.png, pass_at_k.png and differences.png, as far as there is data for them."""
+    figures = {
+        "curves": curves(outcomes),
+        "pass_at_k": pass_at_k(outcomes),
+        "differences": differences(outcomes, baseline),
+    }
+    return [_save(figure, folder / f"{name}.png") for name, figure in figures.items() if figure]
+
+
+def curves(outcomes: Outcomes) -> Figure | None:
+    """pass@1, pass@(largest k), entropy, reward, MVaR and the lower tail against the step."""
+    shown = _headline(outcomes)[:-1] + list(measures.TRAINING)
+    runs = _runs(outcomes)
+    if not runs:
+        return None
+    figure, grid = _figure(len(shown), columns=3)
+    for ax, measure in zip(grid, shown, strict=True):
+        for number, (name, ours) in enumerate(runs.items()):
+            if (found := curves_of(measure, ours)) is not None:
+                _band(ax, *found, name, number)
+        _dress(ax, measure.label, "training step")
+    return _with_legend(figure, grid[-1])
+
+
+def pass_at_k(outcomes: Outcomes) -> Figure | None:
+    """pass@k against k after the last step, and before the first (grey), a panel a dataset and level."""
+    ks, datasets = pass_ks(outcomes), evaluated_datasets(outcomes)
+    runs = _runs(outcomes)
+    if len(ks) < 2 or not runs:
+        return None
+    figure, grid = _figure(len(datasets), columns=min(2, len(datasets)))
+    for ax, dataset in zip(grid, datasets, strict=True):
+        before = [run.evals[dataset][0] for ours in runs.values() for run in ours]
+        points = np.array([[100 * row[f"pass@{k}"] for k in ks] for row in before])
+        ax.plot(ks, points.mean(axis=0), color=GREY, lw=2, marker=".", label="before training")
+        for number, (name, ours) in enumerate(runs.items()):
+            rows = [run.evals[dataset][-1] for run in ours]
+            _band(
+                ax,
+                ks,
+                np.array([[100 * row[f"pass@{k}"] for k in ks] for row in rows]),
+                name,
+                number,
+            )
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(ks)
+        ax.xaxis.set_major_formatter(ScalarFormatter())
+        _dress(ax, f"pass@k (%), {dataset}", "k")
+    return _with_legend(figure, grid[0])
+
+
+def differences(outcomes: Outcomes, baseline: str) -> Figure | None:
+    """Differences from the baseline paired by seed: thick the bootstrap, thin Student's interval."""
+    others = [name for name, runs in outcomes.items() if name != baseline and runs]
+    shown = _headline(outcomes)
+    if not others or not outcomes[baseline]:
+        return None
+    figure = Figure(
+        figsize=(4.2 * len(shown) + 1.5, 1.6 + 0.34 * len(others)), layout="constrained"
+    )
+    grid = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for ax, measure in zip(grid, shown, strict=True):
+        reference = values_by_seed(measure, outcomes[baseline])
+        for place, name in enumerate(others):
+            found = paired_by_seed(values_by_seed(measure, outcomes[name]), reference)
+            if found is None:
+                continue
+            colour = _style(list(outcomes).index(name))["color"]
+            if found.student:
+                ax.plot(found.student[1:], [place, place], color=colour, lw=1.2)
+            ax.plot(found.bootstrap[1:], [place, place], color=colour, lw=4, solid_capstyle="butt")
+            ax.plot(found.bootstrap.mean, place, "o", color=colour, ms=6)
+        ax.axvline(0, color=GREY, lw=1)
+        ax.set_yticks(range(len(others)), others)
+        ax.set_ylim(len(others) - 0.5, -0.5)
+        _dress(ax, measure.label, f"difference from {baseline}")
+    return figure
+
+
+def _band(ax: Axes, x: Sequence[float], values_SxT: np.ndarray, label: str, number: int) -> None:
+    """Mean over seeds and its 95% bootstrap interval."""
+    low, high = band(values_SxT)
+    style = _style(number)
+    ax.fill_between(x, low, high, color=style["color"], alpha=0.12, lw=0)
+    ax.plot(x, values_SxT.mean(axis=0), lw=1.8, label=label, **style)
+
+
+def _style(number: int) -> dict[str, str]:
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "ls": _DASHES[number // len(COLOURS) % len(_DASHES)],
+    }
+
+
+def _headline(outcomes: Outcomes) -> list[Measure]:
+    return measures.headline(evaluated_datasets(outcomes), pass_ks(outcomes))
+
+
+def _runs(outcomes: Outcomes) -> dict[str, list[RunData]]:
+    return {name: list(by_seed.values()) for name, by_seed in outcomes.items() if by_seed}
+
+
+def _figure(panels: int, columns: int) -> tuple[Figure, list[Axes]]:
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(4.7 * columns, 3.4 * rows + 0.8), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for unused in axes[panels:]:
+        unused.set_axis_off()
+    return figure, axes[:panels]
+
+
+def _dress(ax: Axes, title: str, xlabel: str) -> None:
+    ax.set_title(title, loc="left", fontsize=11, fontweight="bold")
+    ax.set_xlabel(xlabel)
+    ax.grid(color="#DDDDDD", lw=0.8)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    if ax.get_xscale() == "linear":
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=6))
+
+
+def _with_legend(figure: Figure, ax: Axes) -> Figure:
+    """One legend for all panels, under them."""
+    handles, labels = ax.get_legend_handles_labels()
+    columns = min(4, len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    with replacing(path) as aside:
+        figure.savefig(aside, format="png", dpi=_DPI, facecolor="white")
+    return path
