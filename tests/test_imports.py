@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "config_rules": {"errors", "config", "config_presets"},
     "config_resume": {"errors", "config", "config_rules"},
     "algorithms": GROUND,
+    "theory": {"algorithms"},
     "reporting": {"errors", "config", "config_resume", "files"},
     "sharding": {"errors"},
     "models": GROUND | {"files", "sharding"},
