@@ -1,13 +1,11 @@
-"""The exact policy gradient of a bundle under a tabular softmax policy, and what sampling makes of it.
+"""What sampling makes of a bundle's exact gradient (`bundle.expected_gradient`): draws and their noise.
 
-B questions with Y possible answers each: logits[B, Y], rewards[B, Y]. The objective is E[U(z)] for the
-score z = sum of the B rewards; its gradient is that of MVaR where U is the MVaR advantage at the true
-quantiles (RiskPO's Theorem 1).
+B questions with Y possible answers each: logits[B, Y], rewards[B, Y]; a utility U of the bundle's score,
+which is the MVaR advantage where the objective is MVaR (RiskPO's Theorem 1).
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 
 import jax
@@ -18,22 +16,6 @@ from riskpo_jax.algorithms import bundles
 
 Credit = Callable[[jax.Array, jax.Array], jax.Array]
 """(key, rewards[B, G]) -> advantages[B, G]"""
-
-
-def exact_gradient(
-    logits_BxY: jax.Array, rewards_BxY: jax.Array, utility: Callable[[jax.Array], jax.Array]
-) -> jax.Array:
-    """[B, Y]: d E[utility(z)] / d logits, from all Y^B joint answers."""
-    B, Y = rewards_BxY.shape
-    answers_JxB = jnp.array(list(itertools.product(range(Y), repeat=B)))
-    question_1xB = jnp.arange(B)[None]
-    utilities_J = utility(rewards_BxY[question_1xB, answers_JxB].sum(axis=1))
-
-    def expectation(logits_BxY: jax.Array) -> jax.Array:
-        logprobs_BxY = jax.nn.log_softmax(logits_BxY)
-        return (jnp.exp(logprobs_BxY[question_1xB, answers_JxB].sum(axis=1)) * utilities_J).sum()
-
-    return jax.grad(expectation)(logits_BxY)
 
 
 def sampled_gradient(

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from riskpo_jax.algorithms.mvar import mvar_advantage
-from riskpo_jax.diagnostics import tabular
+from riskpo_jax.theory import sampling
+from riskpo_jax.theory.bundle import expected_gradient
 
 UTILITY = partial(mvar_advantage, q_alpha=1.0, q_beta=2.0, omega=0.5)
 REWARDS = jnp.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 0, 1]], jnp.float32)
-LOGITS = jax.random.normal(jax.random.key(3), (3, 4))
-CREDITS = {"uniform": tabular.uniform_credit, "expected": tabular.expected_credit}
+LOGITS = jax.random.normal(jax.random.key(3), (3, 4), jnp.float32)
+CREDITS = {"uniform": sampling.uniform_credit, "expected": sampling.expected_credit}
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def drawn():
     @partial(jax.jit, static_argnums=1)
     def many(keys, credit):
         sampled = partial(
-            tabular.sampled_gradient,
+            sampling.sampled_gradient,
             logits_BxY=LOGITS,
             rewards_BxY=REWARDS,
             credit=CREDITS[credit](UTILITY),
@@ -35,27 +36,9 @@ def drawn():
     return {name: np.asarray(many(keys, name), np.float64) for name in CREDITS}
 
 
-def test_the_exact_gradient_is_that_of_finite_differences():
-    def value(logits):
-        probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        passes = (probs * np.asarray(REWARDS)).sum(axis=1)
-        total = 0.0
-        for outcome in np.ndindex(2, 2, 2):
-            p = np.prod([q if s else 1 - q for s, q in zip(outcome, passes, strict=True)])
-            total += p * float(UTILITY(jnp.float32(sum(outcome))))
-        return total
-
-    exact, logits = tabular.exact_gradient(LOGITS, REWARDS, UTILITY), np.asarray(LOGITS, np.float64)
-    for index in np.ndindex(3, 4):
-        step = np.zeros((3, 4))
-        step[index] = 1e-4
-        slope = (value(logits + step) - value(logits - step)) / 2e-4
-        assert float(exact[index]) == pytest.approx(slope, abs=1e-5)
-
-
 @pytest.mark.parametrize("credit", CREDITS)
 def test_sampled_gradients_average_to_the_exact_one(drawn, credit):
-    exact = np.asarray(tabular.exact_gradient(LOGITS, REWARDS, UTILITY))
+    exact = np.asarray(expected_gradient(LOGITS, REWARDS, UTILITY))
     errors = drawn[credit].std(axis=0, ddof=1) / np.sqrt(len(drawn[credit]))
     assert (np.abs(drawn[credit].mean(axis=0) - exact) < 4.5 * errors + 1e-6).all()
     assert np.abs(exact).max() > 20 * errors.max()
@@ -63,5 +46,5 @@ def test_sampled_gradients_average_to_the_exact_one(drawn, credit):
 
 def test_expected_credit_is_less_noisy(drawn):
     """Rao-Blackwell: the luck of which strangers share a bundle sample is gone, and the baseline helps."""
-    ratio = tabular.noise(drawn["uniform"]) / tabular.noise(drawn["expected"])
+    ratio = sampling.noise(drawn["uniform"]) / sampling.noise(drawn["expected"])
     assert ratio > 2
