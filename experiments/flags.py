@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,12 @@ def given_settings(flag_values: flags.FlagValues = flags.FLAGS) -> dict[str, Any
     }
 
 
-def as_flagfile(config: config_lib.Config) -> str:
-    """A flagfile that describes `config` in full."""
+def as_flagfile(config: config_lib.Config, names: Container[str] | None = None) -> str:
+    """A flagfile that describes `config` in full, or the settings of these dotted names."""
     lines = []
     for name, value in config_lib.to_flat(config).items():
+        if names is not None and name not in names:
+            continue
         if isinstance(value, list):
             value = ",".join(map(str, value))
         if value is not None:

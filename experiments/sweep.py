@@ -9,6 +9,8 @@ what is unfinished or failed; --report_only rebuilds DIR/report.md and its pictu
 from __future__ import annotations
 
 import shlex
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +19,15 @@ from rich.console import Console
 
 from experiments import flags as experiment_flags
 from experiments.sweep_grid import Cell, Variant, make_cells, read_variants, unresolved_config
-from experiments.sweep_runs import is_finished, last_words, run_all, seconds_spent
+from experiments.sweep_runs import (
+    Slot,
+    is_finished,
+    last_words,
+    make_slots,
+    only_one,
+    run_all,
+    seconds_spent,
+)
 from riskpo_jax.errors import UserError
 from riskpo_jax.files import replacing
 from riskpo_jax.sweeps.outcomes import Outcomes, load_outcomes
@@ -52,7 +62,11 @@ def main() -> None:
     runs = Path(_RUNS.value) if _RUNS.value else workdir / "runs"
     cells = make_cells(unresolved_config(), variants, _seeds(), runs)
     if not _REPORT_ONLY.value:
-        run_unfinished(cells, console)
+        # As Ctrl-C: the runs end with the sweep.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        slots = make_slots(_JOBS.value, _GPUS.value)
+        with only_one(runs) as lock:
+            run_unfinished(cells, slots, lock, console)
     outcomes = load_outcomes(
         {
             v.name: {c.seed: c.path for c in cells if c.variant == v.name and is_finished(c)}
@@ -68,15 +82,18 @@ def main() -> None:
         )
 
 
-def run_unfinished(cells: Sequence[Cell], console: Console) -> None:
+def run_unfinished(
+    cells: Sequence[Cell], slots: Sequence[Slot], lock: int, console: Console
+) -> None:
     """Runs what is not finished yet, and says how each run ended."""
-    todo = [cell for cell in cells if not is_finished(cell)]
-    console.print(f"{len(cells)} runs, {len(cells) - len(todo)} finished already", highlight=False)
-    for number, ended in enumerate(run_all(todo, _JOBS.value, _GPUS.value), start=1):
-        cell = ended.cell
-        how = "finished" if is_finished(cell) else f"FAILED ({ended.last_words})"
+    todo = list({cell.path: cell for cell in cells if not is_finished(cell)}.values())
+    done = len({cell.path for cell in cells}) - len(todo)
+    console.print(f"{done + len(todo)} runs, {done} finished already", highlight=False)
+    for number, cell in enumerate(run_all(todo, slots, lock), start=1):
+        how = "finished" if is_finished(cell) else f"FAILED ({last_words(cell)})"
+        seconds = f"{seconds_spent(cell):.0f} s"
         console.print(
-            f"{number}/{len(todo)} {cell.variant}, seed {cell.seed}: {how} after {ended.seconds:.0f} s",
+            f"{number}/{len(todo)} {cell.variant}, seed {cell.seed}: {how} after {seconds}",
             soft_wrap=True,
             highlight=False,
             markup=False,
@@ -90,11 +107,12 @@ def write_report(
     outcomes: Outcomes,
     baseline: str,
 ) -> None:
-    """report.md and its pictures."""
+    """report.md and its pictures; the text first, which nothing that a picture lacks can hold up."""
     workdir.mkdir(parents=True, exist_ok=True)
-    pictures = draw_pictures(workdir, outcomes, baseline)
+    shared = experiment_flags.as_flagfile(unresolved_config(), experiment_flags.given_settings())
     account = Account(
         title=_TITLE.value,
+        shared=shared,
         flags={variant.name: shlex.join(variant.overrides) for variant in variants},
         seeds=_seeds(),
         failures={
@@ -102,10 +120,14 @@ def write_report(
             for cell in cells
             if not is_finished(cell)
         },
-        hours=sum(map(seconds_spent, cells)) / 3600,
+        hours=sum(map(seconds_spent, {cell.path: cell for cell in cells}.values())) / 3600,
     )
+    text = report(account, outcomes, baseline)
     with replacing(workdir / "report.md") as aside:
-        aside.write_text(report(account, outcomes, baseline, [path.name for path in pictures]))
+        aside.write_text(text)
+    pictures = draw_pictures(workdir, outcomes, baseline)
+    with replacing(workdir / "report.md") as aside:
+        aside.write_text(text + "".join(f"\n![{path.stem}]({path.name})\n" for path in pictures))
 
 
 def _baseline(variants: Sequence[Variant]) -> str:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
+import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
 from experiments import flags as experiment_flags
-from riskpo_jax import config as config_lib
-from riskpo_jax.config import Config, to_flat
+from riskpo_jax.config import Config, from_flat, leaves, to_flat
+from riskpo_jax.config_rules import resolve
 from riskpo_jax.errors import UserError
 from riskpo_jax.files import file_stem
-from riskpo_jax.reporting.run_dir import RunDir, read_config
 
 
 @dataclass(frozen=True)
@@ -72,53 +72,56 @@ def make_cells(
 ) -> list[Cell]:
     """A cell for every seed and variant, seed by seed, so that a sweep that is cut off has pairs.
 
-    A run of the same settings that lies in `runs` under another name is taken as it is.
+    A run's folder is named by its variant and a digest of its settings: a run of the same settings that
+    lies in `runs` under another name is taken as it is, and one of other settings never in its place.
 
     base: the settings that all share, not yet resolved.
 
     Raises:
-      UserError: settings that contradict each other, naming the variant; a folder in which a run of other
-        settings lies.
+      UserError: settings that contradict each other, naming the variant.
     """
-    cells, known = [], _known_runs(runs)
+    cells = []
     for seed, variant in itertools.product(seeds, variants):
-        own = runs / file_stem(variant.name) / f"seed{seed}"
         try:
             config = _overridden(base, (*variant.overrides, f"--seed={seed}"))
-            path = own if own.exists() else known.get(_identity(to_flat(config)), own)
-            RunDir(path).check(config)
         except (flags.Error, UserError) as error:
             reason = str(error).replace("\n", " ")
             raise UserError(f"--variant={variant.name}: {reason}") from None
-        cells.append(Cell(variant.name, seed, config, path))
+        mark = _digest(config)
+        own = runs / f"{file_stem(variant.name)} {mark}"
+        folder = next(iter(sorted(runs.glob(f"* {mark}"))), own)
+        cells.append(Cell(variant.name, seed, config, folder / f"seed{seed}"))
     return cells
 
 
-def _known_runs(runs: Path) -> dict[str, Path]:
-    """The folders of all runs there, by their settings."""
-    configs = sorted(runs.glob("*/seed*/config.json"))
-    return {_identity(read_config(file)): file.parent for file in configs}
+def _digest(config: Config) -> str:
+    """Equal for configurations that compute the same but for the seed; a younger setting changes nothing.
 
-
-def _identity(settings: Mapping[str, Any]) -> str:
-    """Equal for runs that compute the same: of what a resumed run may change, the steps alone count.
-
-    A setting that is younger than a run had its default there.
+    Of what a resumed run may change, the number of steps alone counts.
     """
-    free = {name for name, field, _ in config_lib.leaves() if field.metadata["may_change"]}
-    whole = to_flat(Config()) | dict(settings)
-    kept = {k: v for k, v in whole.items() if k == "train.steps" or k not in free}
-    return json.dumps(kept, sort_keys=True)
+    usual, own = to_flat(resolve(Config())), to_flat(config)
+    free = {name for name, field, _ in leaves() if field.metadata["may_change"]} | {"seed"}
+    kept = {k: v for k, v in own.items() if k == "train.steps" or k not in free}
+    unusual = {k: v for k, v in kept.items() if v != usual[k]}
+    return hashlib.sha256(json.dumps(unusual, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _read_variant(text: str) -> Variant:
     name, colon, overrides = text.partition(":")
-    words = shlex.split(overrides)
-    if not colon or not name.strip() or any(not word.startswith("--") for word in words):
+    name, words = name.strip(), shlex.split(overrides)
+    if not colon or not name or any(not re.match("--[a-z]", word) for word in words):
         raise UserError(
             f"--variant={text!r} must be NAME: --flag=value --flag=value, or NAME: for the shared settings"
         )
-    return Variant(name.strip(), tuple(words))
+    if taken := {word.partition("=")[0] for word in words} & {"--seed", "--workdir", "--flagfile"}:
+        raise UserError(
+            f"--variant={text!r}: {taken.pop()} is not a variant's to give: leave it out"
+        )
+    if name.startswith(".") or len(name) > 100:
+        raise UserError(
+            f"--variant={text!r}: the name of a folder cannot begin with a dot or be that long"
+        )
+    return Variant(name, tuple(words))
 
 
 def _read_axis(text: str) -> list[Variant]:
@@ -141,4 +144,4 @@ def _overridden(base: Config, overrides: Sequence[str]) -> Config:
 
 def unresolved_config() -> Config:
     """What the command line says of the settings, before any preset fills in the rest."""
-    return config_lib.from_flat(experiment_flags.given_settings())
+    return from_flat(experiment_flags.given_settings())

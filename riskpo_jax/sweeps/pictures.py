@@ -50,7 +50,7 @@ def curves(outcomes: Outcomes) -> Figure | None:
             if (found := curves_of(measure, ours)) is not None:
                 _band(ax, *found, name, number)
         _dress(ax, measure.label, "training step")
-    return _with_legend(figure, grid[-1])
+    return _with_legend(figure)
 
 
 def pass_at_k(outcomes: Outcomes) -> Figure | None:
@@ -61,23 +61,29 @@ def pass_at_k(outcomes: Outcomes) -> Figure | None:
         return None
     figure, grid = _figure(len(datasets), columns=min(2, len(datasets)))
     for ax, dataset in zip(grid, datasets, strict=True):
-        before = [run.evals[dataset][0] for ours in runs.values() for run in ours]
-        points = np.array([[100 * row[f"pass@{k}"] for k in ks] for row in before])
-        ax.plot(ks, points.mean(axis=0), color=GREY, lw=2, marker=".", label="before training")
-        for number, (name, ours) in enumerate(runs.items()):
-            rows = [run.evals[dataset][-1] for run in ours]
-            _band(
-                ax,
-                ks,
-                np.array([[100 * row[f"pass@{k}"] for k in ks] for row in rows]),
-                name,
-                number,
-            )
+        rows = {
+            name: [r.evals[dataset] for r in ours if dataset in r.evals]
+            for name, ours in runs.items()
+        }
+        every = [row for ours in rows.values() for evals in ours for row in evals]
+        shared = [k for k in ks if all(f"pass@{k}" in row for row in every)]
+        before = _passes([evals[0] for ours in rows.values() for evals in ours], shared).mean(
+            axis=0
+        )
+        ax.plot(shared, before, color=GREY, lw=2, marker=".", label="before training")
+        for number, (name, ours) in enumerate(rows.items()):
+            if ours:
+                _band(ax, shared, _passes([evals[-1] for evals in ours], shared), name, number)
         ax.set_xscale("log", base=2)
-        ax.set_xticks(ks)
+        ax.set_xticks(shared)
         ax.xaxis.set_major_formatter(ScalarFormatter())
         _dress(ax, f"pass@k (%), {dataset}", "k")
-    return _with_legend(figure, grid[0])
+    return _with_legend(figure)
+
+
+def _passes(rows: Sequence[dict], ks: Sequence[int]) -> np.ndarray:
+    """[rows, ks]: pass@k in percent."""
+    return np.array([[100 * row[f"pass@{k}"] for k in ks] for row in rows])
 
 
 def differences(outcomes: Outcomes, baseline: str) -> Figure | None:
@@ -150,10 +156,14 @@ def _dress(ax: Axes, title: str, xlabel: str) -> None:
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6))
 
 
-def _with_legend(figure: Figure, ax: Axes) -> Figure:
+def _with_legend(figure: Figure) -> Figure:
     """One legend for all panels, under them."""
-    handles, labels = ax.get_legend_handles_labels()
-    columns = min(4, len(labels))
+    drawn = {}
+    for ax in figure.axes:
+        handles, labels = ax.get_legend_handles_labels()
+        drawn |= dict(zip(labels, handles, strict=True))
+    labels, handles = list(drawn), list(drawn.values())
+    columns = max(1, min(4, len(labels)))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     return figure
 

@@ -17,19 +17,20 @@ class Account:
     """What the report says besides the runs' numbers.
 
     Attributes:
-      flags: variant -> how its runs differ from the others. failures: run -> its last words.
-      hours: wall-clock, summed over all runs and attempts.
+      shared: a flagfile of the settings that all runs share. flags: variant -> how its runs differ.
+      failures: run -> its last words. hours: wall-clock, summed over all runs and attempts.
     """
 
     title: str
+    shared: str
     flags: Mapping[str, str]
     seeds: Sequence[int]
     failures: Mapping[str, str]
     hours: float
 
 
-def report(account: Account, outcomes: Outcomes, baseline: str, pictures: Sequence[str]) -> str:
-    """The whole text."""
+def report(account: Account, outcomes: Outcomes, baseline: str) -> str:
+    """The whole text, but for the pictures."""
     parts = [f"# {account.title}", *_what_ran(account, outcomes)]
     datasets, ks = evaluated_datasets(outcomes), pass_ks(outcomes)
     parts += _summary(measures.headline(datasets, ks), outcomes, baseline)
@@ -37,14 +38,15 @@ def report(account: Account, outcomes: Outcomes, baseline: str, pictures: Sequen
     for dataset in datasets:
         shown = measures.evaluation(dataset, ks)
         parts += _section(f"Evaluation: {dataset}", shown, outcomes, baseline)
-    parts += [f"![{name.removesuffix('.png').replace('_', ' ')}]({name})" for name in pictures]
+    parts += ["## Shared settings", f"```\n{account.shared.strip()}\n```"]
     return "\n\n".join(parts) + "\n"
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A GitHub table."""
+    """A GitHub table; a bar in a cell is escaped."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    escaped = [[cell.replace("|", r"\|") for cell in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in escaped)
 
 
 def _what_ran(account: Account, outcomes: Outcomes) -> list[str]:
@@ -54,7 +56,8 @@ def _what_ran(account: Account, outcomes: Outcomes) -> list[str]:
         f"{count} runs finished, {len(account.failures)} did not; {account.hours:.2f} hours in all. "
         f"Seeds {seeds}. Brackets are 95% bootstrap intervals over seeds; differences are paired by seed, "
         "and one is **bold** where Student's t interval (parentheses), which is honest about few seeds, "
-        "excludes zero. Many differences are shown: one in twenty would be bold by chance.",
+        "excludes zero. Many differences are shown: one in twenty would be bold by chance. All seeds are "
+        "evaluated on the same problems, so intervals hold the luck of training, not the choice of problems.",
         markdown_table(
             ["variant", "finished", "flags"],
             [
@@ -68,7 +71,7 @@ def _what_ran(account: Account, outcomes: Outcomes) -> list[str]:
         ),
     ]
     if account.failures:
-        rows = [[run, words.replace("|", r"\|")] for run, words in account.failures.items()]
+        rows = [[run, words] for run, words in account.failures.items()]
         text += ["## Not finished", markdown_table(["run", "its last words"], rows)]
     return text
 
@@ -102,15 +105,21 @@ def _section(title: str, shown: Sequence[Measure], outcomes: Outcomes, baseline:
 
 
 def _mean_at_start(measure: Measure, outcomes: Outcomes) -> str:
-    """Over seeds: variants of one seed begin alike."""
-    runs = {seed: run for by_seed in outcomes.values() for seed, run in by_seed.items()}
-    found = [value for run in runs.values() if (value := measure.at_start(run)) is not None]
-    return _interval(over_seeds(found), _digits(measure)) if found else "-"
+    """Over seeds, of the mean over the variants, which begin alike unless the model or data vary."""
+    found = {}
+    for runs in outcomes.values():
+        for seed, run in runs.items():
+            if (value := measure.at_start(run)) is not None:
+                found.setdefault(seed, []).append(value)
+    means = [sum(values) / len(values) for values in found.values()]
+    return _interval(over_seeds(means), _digits(measure), len(means)) if means else "-"
 
 
 def _mean(measure: Measure, runs: Mapping) -> str:
     values = values_by_seed(measure, runs)
-    return _interval(over_seeds(list(values.values())), _digits(measure)) if values else "-"
+    if not values:
+        return "-"
+    return _interval(over_seeds(list(values.values())), _digits(measure), len(values))
 
 
 def _difference(measure: Measure, runs: Mapping, baseline: Mapping) -> str:
@@ -118,15 +127,16 @@ def _difference(measure: Measure, runs: Mapping, baseline: Mapping) -> str:
     if found is None:
         return "-"
     digits = _digits(measure)
-    text = _interval(found.bootstrap, digits, sign="+")
+    text = _interval(found.bootstrap, digits, found.seeds, sign="+")
     if found.student:
         text += f" ({found.student.low:+.{digits}f} to {found.student.high:+.{digits}f})"
     return f"**{text}**" if found.is_clear else text
 
 
-def _interval(x: Interval, digits: int, sign: str = "") -> str:
+def _interval(x: Interval, digits: int, seeds: int, sign: str = "") -> str:
+    """One seed has no interval."""
     mean, low, high = (f"{value:{sign}.{digits}f}" for value in x)
-    return f"{mean} [{low}, {high}]"
+    return f"{mean} [{low}, {high}]" if seeds > 1 else mean
 
 
 def _digits(measure: Measure) -> int:

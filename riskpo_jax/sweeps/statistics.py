@@ -56,7 +56,8 @@ def student_interval(values: Sequence[float], level: float = 0.95) -> Interval |
 def paired_by_seed(values: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:
     """Of the seeds that both have; None where there is none.
 
-    Pairing cancels what a seed decides for both: the problems, their order, the evaluation set.
+    Pairing cancels what a seed decides for both: the problems and their order. The evaluation's problems
+    are commonly the same for all seeds, and no interval over seeds speaks of others.
     """
     seeds = sorted(set(values) & set(baseline))
     if not seeds:

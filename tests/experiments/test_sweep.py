@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -6,9 +7,11 @@ import time
 
 import pytest
 
-from experiments import sweep, sweep_runs
+from experiments import sweep, sweep_grid, sweep_runs
 from experiments.sweep_grid import Cell, make_cells, read_variants
-from riskpo_jax.config import Config, to_flat
+from experiments.sweep_runs import make_slots, only_one
+from riskpo_jax import config as config_lib
+from riskpo_jax.config import Config
 from riskpo_jax.errors import UserError
 
 BASE = Config()
@@ -38,6 +41,10 @@ def test_a_grid_alone_is_named_by_its_values():
         (["a: train.steps=3"], [], "must be NAME: --flag=value"),
         ([": --train.steps=3"], [], "must be NAME: --flag=value"),
         (["a:", "a: --train.steps=3"], [], "'a' occurs twice"),
+        (["a: --train.steps=3 -- --train.epochs=2"], [], "must be NAME: --flag=value"),
+        (["a: --seed=3"], [], "--seed is not a variant's to give"),
+        (["..:"], [], "name of a folder"),
+        (["a" * 101 + ":"], [], "name of a folder"),
         ([], ["algorithm.omega"], "must be SETTING=value|value"),
         ([], ["algorithm.omega=1||2"], "must be SETTING=value|value"),
         ([], [], "nothing varies"),
@@ -80,43 +87,50 @@ def test_a_variant_that_cannot_run_is_named_before_anything_runs(overrides, mess
 def test_a_run_of_the_same_settings_under_another_name_is_taken(tmp_path):
     [old] = make_cells(BASE, read_variants(["old: --algorithm.omega=1"], []), [0], tmp_path)
     old.path.mkdir(parents=True)
-    settings = to_flat(old.config) | {"model.remat": "all"}  # changes nothing that is computed
-    del settings["algorithm.levels"]  # younger than the run
-    (old.path / "config.json").write_text(json.dumps(settings))
-    grid = read_variants([], ["algorithm.omega=0|1"])
-    other, same = make_cells(BASE, grid, [0], tmp_path)
-    assert same.path == old.path and other.path != old.path
-    [other_seed] = make_cells(BASE, grid[1:], [1], tmp_path)
-    assert other_seed.path != old.path
+    free = "--model.remat=all"  # changes nothing that is computed
+    same = read_variants([f"same: --algorithm.omega=1 {free}", "other:"], [])
+    taken, other = make_cells(BASE, same, [0], tmp_path)
+    assert taken.path == old.path and other.path.parent != old.path.parent
+    [another_seed] = make_cells(BASE, same[:1], [1], tmp_path)
+    assert another_seed.path == old.path.with_name("seed1")
 
 
-def test_a_folder_of_other_settings_is_refused(tmp_path):
+def test_runs_of_other_settings_have_other_folders(tmp_path):
+    """The same variant in a longer sweep neither takes nor extends what is there."""
     variants = read_variants(["a:"], [])
-    [cell] = make_cells(BASE, variants, [0], tmp_path)
-    cell.path.mkdir(parents=True)
-    settings = to_flat(cell.config) | {"algorithm.omega": 3.0}
-    (cell.path / "config.json").write_text(json.dumps(settings))
-    with pytest.raises(UserError, match="--variant=a: --algorithm.omega"):
-        make_cells(BASE, variants, [0], tmp_path)
+    [short] = make_cells(BASE, variants, [0], tmp_path)
+    longer = dataclasses.replace(BASE, train=dataclasses.replace(BASE.train, steps=1000))
+    [long] = make_cells(longer, variants, [0], tmp_path)
+    assert short.path != long.path
+
+
+def test_a_setting_at_its_default_does_not_count(monkeypatch, tmp_path):
+    """So one that is added later, with the default that did not need it, changes no folder's name."""
+    variants = read_variants(["a: --algorithm.preset=grpo"], [])
+    before = make_cells(BASE, variants, [0], tmp_path)
+    flat = config_lib.to_flat
+    monkeypatch.setattr(sweep_grid, "to_flat", lambda c: flat(c) | {"train.younger": 3})
+    assert make_cells(BASE, variants, [0], tmp_path) == before
 
 
 # ------------------------------------------------------------------------------------------ the runs
 
-# Stands in for experiments.run: what it does is the name of its folder's variant.
+# Stands in for experiments.run: what it does is what its seed says.
 RUN = """
 import json, os, pathlib, sys, time
 path = pathlib.Path(sys.argv[-1].removeprefix("--workdir="))
-deed = path.parent.name
+deed = path.parent.name.split()[0]
 path.mkdir(exist_ok=True)
 cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-(path / "seen.json").write_text(json.dumps(
-    {"cores": cores, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"), "flags": sys.argv[-2]}))
+seen = {"cores": cores, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"), "pid": os.getpid()}
+(path / "seen.json").write_text(json.dumps(seen))
 if deed == "fails":
     print("some words")
     sys.exit("error: no luck")
 if deed == "hangs":
     time.sleep(60)
 (path / "metrics.jsonl").write_text(json.dumps({"step": 200}) + "\\n")
+(path / "eval.jsonl").write_text(json.dumps({"step": 200}) + "\\n")
 (path / "model").mkdir()
 """
 
@@ -127,57 +141,109 @@ def cells(monkeypatch, tmp_path):
     monkeypatch.setattr(sweep_runs, "RUN", (sys.executable, "-c", RUN))
 
     def cells(*names: str) -> list[Cell]:
-        return make_cells(BASE, read_variants([f"{name}:" for name in names], []), [0], tmp_path)
+        texts = [f"{name}: --algorithm.omega={n}" for n, name in enumerate(names)]
+        return make_cells(BASE, read_variants(texts, []), [0], tmp_path)
 
     return cells
 
 
-def test_one_that_fails_does_not_stop_the_others(cells):
+@pytest.fixture
+def run_all(tmp_path):
+    """run_all(cells, jobs, gpus_per_run): as a sweep does it, holding the lock."""
+
+    def run_all(cells, jobs=1, gpus_per_run=0):
+        with only_one(tmp_path) as lock:
+            yield from sweep_runs.run_all(cells, make_slots(jobs, gpus_per_run), lock)
+
+    return run_all
+
+
+def seen(cell: Cell) -> dict:
+    return json.loads((cell.path / "seen.json").read_text())
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_one_that_fails_does_not_stop_the_others(cells, run_all):
     fails, works = cells("fails", "works")
-    ended = {e.cell.variant: e for e in sweep_runs.run_all([fails, works], 1, 0)}
-    assert ended["fails"].returncode == 1 and ended["fails"].last_words == "error: no luck"
-    assert ended["works"].returncode == 0
+    assert list(run_all([fails, works])) == [fails, works]
     assert sweep_runs.is_finished(works) and not sweep_runs.is_finished(fails)
+    assert sweep_runs.last_words(fails) == "error: no luck"
 
 
-def test_runs_get_the_whole_configuration_and_their_share(cells):
+def test_runs_get_the_whole_configuration_and_their_share(cells, run_all, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
     first, second = cells("one", "two")
-    list(sweep_runs.run_all([first, second], 2, gpus_per_run=2))
-    seen = [json.loads((cell.path / "seen.json").read_text()) for cell in (first, second)]
-    assert {s["gpus"] for s in seen} == {"0,1", "2,3"}
-    if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 1:
-        assert not set(seen[0]["cores"]) & set(seen[1]["cores"])
+    list(run_all([first, second], jobs=2, gpus_per_run=2))
+    assert {seen(first)["gpus"], seen(second)["gpus"]} == {"4,5", "6,7"}
+    if len(os.sched_getaffinity(0)) > 1:
+        assert not set(seen(first)["cores"]) & set(seen(second)["cores"])
     assert "--seed=0\n" in first.beside(".flags").read_text()
 
 
-def test_the_seconds_of_all_attempts_add_up(cells):
+def test_more_jobs_than_cores_share_them_evenly(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 8}, raising=False)
+    assert [slot.cores for slot in make_slots(3, 0)] == [(3,), (8,), (3,)]
+    assert [slot.cores for slot in make_slots(1, 0)] == [(3, 8)]
+
+
+def test_too_few_gpus_are_refused(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    with pytest.raises(UserError, match="needs 4 GPUs, but CUDA_VISIBLE_DEVICES=0,1,2"):
+        make_slots(2, 2)
+
+
+def test_the_seconds_of_all_attempts_add_up(cells, run_all):
     [cell] = cells("fails")
     assert sweep_runs.seconds_spent(cell) == 0
-    first = next(sweep_runs.run_all([cell], 1, 0))
-    second = next(sweep_runs.run_all([cell], 1, 0))
-    assert second.seconds > first.seconds > 0
-    assert sweep_runs.seconds_spent(cell) == pytest.approx(second.seconds, abs=0.1)
+    list(run_all([cell]))
+    first = sweep_runs.seconds_spent(cell)
+    list(run_all([cell]))
+    assert sweep_runs.seconds_spent(cell) > first > 0
 
 
-def test_a_run_short_of_its_last_step_is_not_finished(cells):
+@pytest.mark.parametrize("name", ["metrics.jsonl", "eval.jsonl"])
+def test_a_run_short_of_its_last_step_or_evaluation_is_not_finished(cells, run_all, name):
     [cell] = cells("works")
-    list(sweep_runs.run_all([cell], 1, 0))
-    (cell.path / "metrics.jsonl").write_text(json.dumps({"step": 199}) + "\n")
+    list(run_all([cell]))
+    (cell.path / name).write_text(json.dumps({"step": 100}) + "\n")
+    assert not sweep_runs.is_finished(cell)
+    (cell.path / name).write_text("{\n")
     assert not sweep_runs.is_finished(cell)
 
 
-def test_runs_end_with_the_sweep(cells):
+def test_a_second_sweep_on_the_same_runs_is_refused(tmp_path):
+    with only_one(tmp_path):
+        with pytest.raises(UserError, match="another sweep runs in"):
+            with only_one(tmp_path):
+                pass
+    with only_one(tmp_path):
+        pass
+
+
+def test_runs_end_with_the_sweep_and_their_seconds_count(cells, run_all):
     [cell] = cells("hangs")
-    runs = sweep_runs.run_all([cell], 1, 0)
-    previous = signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    began = time.monotonic()
-    signal.setitimer(signal.ITIMER_REAL, 2.0)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    runs = run_all([cell])
+    signal.setitimer(signal.ITIMER_REAL, 3.0)
     try:
         with pytest.raises(KeyboardInterrupt):
             next(runs)
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-    assert time.monotonic() - began < 30  # it would have slept for 60
+    assert not is_alive(seen(cell)["pid"])
+    assert sweep_runs.seconds_spent(cell) > 2
 
 
 # ------------------------------------------------------------------------------------- the program
@@ -213,9 +279,23 @@ def test_a_sweep_fails_reports_and_goes_on(shell, small_run, tmp_path):
     assert "own has no function 'absent'" in report.read_text()
     assert (tmp_path / "sweep" / "curves.png").stat().st_size > 1000
 
-    before = (tmp_path / "sweep/runs/whole/seed3/metrics.jsonl").stat().st_mtime
+    [metrics] = (tmp_path / "sweep/runs").glob("whole */seed3/metrics.jsonl")
+    before = metrics.stat().st_mtime
     report.unlink()
     again = shell("experiments.sweep", *arguments, "--report_only")
     assert again.returncode == 1 and "1 of 2 runs did not finish" in again.stderr
     assert "| whole | 1 of 1 |" in report.read_text()
-    assert (tmp_path / "sweep/runs/whole/seed3/metrics.jsonl").stat().st_mtime == before
+    assert metrics.stat().st_mtime == before
+
+
+def test_a_sweep_that_is_terminated_takes_its_runs_along(start, small_run, tmp_path):
+    arguments = [*small_run, "--seeds=3", "--variant=whole:", f"--workdir={tmp_path}"]
+    with start("experiments.sweep", *arguments, PAUSE="1") as process:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("runs/whole */seed3/config.json")):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.2)
+        process.terminate()
+        assert process.wait(60) == 143
+    with only_one(tmp_path / "runs"):  # which its runs would hold
+        pass

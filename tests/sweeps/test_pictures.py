@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from riskpo_jax.reporting.run_data import RunData
 from riskpo_jax.sweeps.pictures import curves, differences, draw_pictures, pass_at_k
 
 
@@ -36,3 +37,25 @@ def test_files_are_written_and_nothing_is_drawn_of_nothing(outcomes, tmp_path):
     assert sorted(tmp_path.iterdir()) == sorted(written)
     assert draw_pictures(tmp_path, {"base": {}, "better": {}}, "base") == []
     assert draw_pictures(tmp_path, {"base": {}, "better": outcomes["better"]}, "base")
+
+
+def test_variants_may_be_evaluated_on_different_sets_and_ks_or_not_at_all(outcomes, tmp_path):
+    other = RunData(
+        outcomes["base"][0].metrics,
+        {
+            "other/all": [
+                {"step": 0, "pass@1": 0.1, "pass@2": 0.2},
+                {"step": 20, "pass@1": 0.5, "pass@2": 1.0},
+            ]
+        },
+    )
+    fewer = RunData([], {"toy/all": [{"step": step, "pass@1": 0.5} for step in (0, 20)]})
+    mixed = dict(outcomes) | {
+        "other": {0: other},
+        "fewer": {0: fewer},
+        "none": {0: RunData([], {})},
+    }
+    assert len(draw_pictures(tmp_path, mixed, "base")) == 3
+    panels = {ax.get_title(loc="left"): ax for ax in pass_at_k(mixed).axes}
+    lines = {line.get_label(): line for line in panels["pass@k (%), other/all"].lines}
+    assert lines["other"].get_xydata().tolist() == [[1, 50], [2, 100]]

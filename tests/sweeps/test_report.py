@@ -1,10 +1,12 @@
 import pytest
 
+from riskpo_jax.reporting.run_data import RunData
 from riskpo_jax.sweeps.report import Account, markdown_table, report
 
 ACCOUNT = Account(
     title="A sweep",
-    flags={"base": "", "better": "--train.steps=3", "broken": "--reward.name=none"},
+    shared="--train.steps=20\n",
+    flags={"base": "", "better": "--train.steps=3", "broken": "--a=x|y"},
     seeds=[0, 1, 2],
     failures={"broken, seed 0": "error: a|b"},
     hours=1.5,
@@ -13,7 +15,7 @@ ACCOUNT = Account(
 
 @pytest.fixture
 def lines(outcomes):
-    return report(ACCOUNT, outcomes, "base", ["curves.png"]).splitlines()
+    return report(ACCOUNT, outcomes, "base").splitlines()
 
 
 def section(lines: list[str], title: str) -> list[str]:
@@ -27,8 +29,9 @@ def test_it_says_what_ran_and_what_did_not(lines):
     assert lines[0] == "# A sweep"
     assert "6 runs finished, 1 did not; 1.50 hours in all" in text
     assert "| better | 3 of 3 | `--train.steps=3` |" in lines
+    assert r"| broken | 0 of 3 | `--a=x\|y` |" in lines
     assert r"| broken, seed 0 | error: a\|b |" in section(lines, "Not finished")
-    assert lines[-1] == "![curves](curves.png)"
+    assert section(lines, "Shared settings")[-2:] == ["--train.steps=20", "```"]
 
 
 def test_means_and_paired_differences_in_percent(lines):
@@ -57,8 +60,23 @@ def test_the_summary_holds_each_measure_with_its_difference(lines):
     assert broken == "| broken | - | - | - | - | - | - |"
 
 
+def test_one_seed_has_no_interval(outcomes):
+    one = {name: {0: runs[0]} if runs else {} for name, runs in outcomes.items()}
+    summary = section(report(ACCOUNT, one, "base").splitlines(), "Summary")
+    better = next(line for line in summary if line.startswith("| better"))
+    assert better.split(" | ")[1:3] == ["30.0", "+10.0"]
+
+
+def test_before_training_is_the_mean_of_variants_that_begin_differently(outcomes):
+    other = RunData([], {"toy/all": [{"step": 0, "pass@1": 0.4}, {"step": 20, "pass@1": 0.6}]})
+    mixed = {"base": {0: outcomes["base"][0]}, "better": {0: other}, "broken": {}}
+    summary = section(report(ACCOUNT, mixed, "base").splitlines(), "Summary")
+    before = next(line for line in summary if line.startswith("| before training"))
+    assert before.split(" | ")[1] == "20.0"
+
+
 def test_a_sweep_of_which_nothing_finished_still_reports():
-    text = report(ACCOUNT, {"base": {}, "better": {}, "broken": {}}, "base", [])
+    text = report(ACCOUNT, {"base": {}, "better": {}, "broken": {}}, "base")
     assert "0 runs finished" in text
 
 
