@@ -139,7 +139,8 @@ def _runs(outcomes: Outcomes) -> dict[str, list[RunData]]:
 
 def _figure(panels: int, columns: int) -> tuple[Figure, list[Axes]]:
     rows = -(-panels // columns)
-    figure = Figure(figsize=(4.7 * columns, 3.4 * rows + 0.8), layout="constrained")
+    width = max(4.7 * columns, 9.0)  # or a legend of four columns would not fit
+    figure = Figure(figsize=(width, 3.4 * rows + 0.8), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for unused in axes[panels:]:
         unused.set_axis_off()
