@@ -10,7 +10,7 @@ estimators, so they are compared at equal compute: --data.questions_per_step que
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -21,9 +21,9 @@ from rich.console import Console
 
 from experiments import flags as experiment_flags
 from experiments import on_policy
+from experiments.gradient_estimators import EXPECTED_MVAR, MEAN_REWARD, PAPER, configs_of
 from riskpo_jax.algorithms import quantiles
 from riskpo_jax.config import AlgorithmConfig, Config, to_flat
-from riskpo_jax.config_rules import resolve
 from riskpo_jax.diagnostics.gradient_noise import FEWEST_BATCHES, gram, with_intervals
 from riskpo_jax.errors import UserError
 from riskpo_jax.reporting.gradient_noise import gradient_noise_figure, gradient_noise_tables
@@ -47,31 +47,6 @@ _BATCHES = flags.DEFINE_integer(
     "batches", 64, "Independent rollout batches.", lower_bound=FEWEST_BATCHES
 )
 _MAX_GB = flags.DEFINE_float("max_gb", 8.0, "Most memory for the gradients of all, in GB.")
-
-MEAN_REWARD = "mean reward"  # what directions are compared with; beside it, for each bundling:
-EXPECTED_MVAR = {name: f"MVaR, expected, {name}" for name in ("random", "stratified")}
-PAPER = "MVaR, uniform, random"  # what signal-to-noise is compared with
-
-
-def estimators() -> dict[str, dict[str, str]]:
-    """Name -> the settings that tell it from the configuration's algorithm."""
-    paper = {"preset": "paper", "profile": "averse"}
-    uniform, expected = {"credit": "uniform"}, {"credit": "expected"}
-    seeking = {"preset": "paper", "profile": "seeking", "bundling": "random"}
-    found = {MEAN_REWARD: paper | expected | {"profile": "neutral"}}
-    found |= {name: {"preset": name} for name in ("grpo", "dr_grpo", "rloo")}
-    for bundling in EXPECTED_MVAR:
-        paper = paper | {"bundling": bundling}
-        found |= {
-            f"MVaR, uniform, {bundling}": paper | uniform,
-            f"MVaR, uniform - mean, {bundling}": paper | uniform | {"baseline": "mean"},
-            EXPECTED_MVAR[bundling]: paper | expected,
-        }
-    return found | {
-        "seeking, uniform - mean, random": seeking | uniform | {"baseline": "mean"},
-        "seeking, expected, random": seeking | expected,
-        "official_released": {"preset": "official_released"},
-    }
 
 
 def main() -> None:
@@ -104,25 +79,6 @@ def main() -> None:
     figure = gradient_noise_figure(result)
     for path in write_measurement(out, "gradient_noise", result, figure):
         console.print(path, soft_wrap=True, highlight=False)
-
-
-def configs_of(config: Config) -> dict[str, Config]:
-    """The configuration with each estimator's algorithm; levels, omega, bundle size and tracker are its own.
-
-    The gradient is that of the objective alone: no KL penalty and no entropy bonus. An estimator averages
-    over tokens as its preset does.
-
-    Raises:
-      UserError: settings that contradict an estimator.
-    """
-    own = {
-        f.name: None for f in fields(AlgorithmConfig) if f.default is None
-    }  # a preset fills them
-    own |= {"profile": "averse", "kl_coef": 0.0, "entropy_coef": 0.0}
-    return {
-        name: resolve(replace(config, algorithm=replace(config.algorithm, **own | settings)))
-        for name, settings in estimators().items()
-    }
 
 
 def gradients_of(subject: on_policy.Subject, configs: list[Config], console: Console) -> np.ndarray:
