@@ -27,7 +27,12 @@ from riskpo_jax.config import AlgorithmConfig, Config, to_flat
 from riskpo_jax.diagnostics.gradient_noise import FEWEST_BATCHES, gram, with_intervals
 from riskpo_jax.errors import UserError
 from riskpo_jax.reporting.gradient_noise import gradient_noise_figure, gradient_noise_tables
-from riskpo_jax.reporting.measurement import check_folder, print_whole, write_measurement
+from riskpo_jax.reporting.measurement import (
+    check_folder,
+    print_whole,
+    write_numbers,
+    write_picture,
+)
 from riskpo_jax.reporting.progress import Progress
 from riskpo_jax.training import setup
 from riskpo_jax.training.advantages import AdvantageFn, make_advantage_fn, tracked_levels
@@ -76,8 +81,9 @@ def main() -> None:
         "rows": rows_of(names, arrays),
     }
     print_whole(gradient_noise_tables(result))
-    figure = gradient_noise_figure(result)
-    for path in write_measurement(out, "gradient_noise", result, figure):
+    numbers = write_numbers(out, "gradient_noise", result)
+    picture = write_picture(out, "gradient_noise", gradient_noise_figure(result))
+    for path in (numbers, picture):
         console.print(path, soft_wrap=True, highlight=False)
 
 
@@ -140,7 +146,8 @@ def credit_of(
     """b -> float32[N]: the advantages of batch b, with the tracker as it is after all batches.
 
     The tracker goes through them as in training and then stands still, so that batches do not differ in
-    it. A batch's key, and so its bundles and permutations, is the same for all estimators.
+    it; they are independent but for what each did to it. A batch's key, and so its bundles and
+    permutations, is the same for all estimators.
     """
     advantage_fn = jax.jit(make_advantage_fn(algorithm))
     root = jax.random.key_data(jax.random.key(seed))
