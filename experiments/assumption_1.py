@@ -2,8 +2,12 @@
 
 --model is a Hugging Face directory, RUN/checkpoints/N or a run's folder, of which all checkpoints are
 measured; it may be repeated. Rollout batches are sampled as in training, at each of --temperatures; the
-questions of each level are measured by themselves, too. In DIR: assumption_1.json, whose `cells` are what
-`riskpo_jax.diagnostics.assumption_1` says of one (model, checkpoint, temperature, level), and a picture.
+questions of each level are measured by themselves, too. The assumption is tested at the quantiles of
+--algorithm.alpha and --algorithm.beta as given, even of a run that moves these
+(--algorithm.levels=adaptive), which is said.
+
+In DIR: assumption_1.json, whose `cells` are what `riskpo_jax.diagnostics.assumption_1` says of one (model,
+checkpoint, temperature, level), written anew after every policy; and a picture.
 """
 
 from __future__ import annotations
@@ -18,14 +22,19 @@ from rich.console import Console
 
 from experiments import flags as experiment_flags
 from experiments import on_policy
-from riskpo_jax.algorithms import bundles
 from riskpo_jax.config import Config, to_flat
 from riskpo_jax.data.problem import Problem
 from riskpo_jax.diagnostics.assumption_1 import Settings, failures, measure
 from riskpo_jax.errors import UserError
 from riskpo_jax.reporting.assumption_1 import assumption_1_figure, assumption_1_tables
-from riskpo_jax.reporting.measurement import check_folder, print_whole, write_measurement
+from riskpo_jax.reporting.measurement import (
+    check_folder,
+    print_whole,
+    write_numbers,
+    write_picture,
+)
 from riskpo_jax.reporting.progress import Progress
+from riskpo_jax.training.advantages import ORDERS
 from riskpo_jax.training.post_train import Experience
 
 flags.adopt_module_key_flags(experiment_flags)  # so that --help lists them
@@ -39,10 +48,6 @@ _TEMPERATURES = flags.DEFINE_list(
 )
 
 ALL = "all"
-ORDERS = {
-    "random": lambda key, rewards_QxG: bundles.random_order(key, len(rewards_QxG)),
-    "stratified": lambda key, rewards_QxG: bundles.stratified_order(key, rewards_QxG.mean(axis=1)),
-}
 
 
 def main() -> None:
@@ -53,26 +58,38 @@ def main() -> None:
     temperatures = experiment_flags.positive_numbers(_TEMPERATURES)
     paths = [Path(model) for model in _MODEL.value]
     sources = {path: on_policy.sources_at(path, given, _MODEL.name) for path in paths}
-    for found in sources.values():
-        on_policy.settings_of(found[-1], given)  # before hours of another model
-    cells, settings = [], {}
+    for path, found in sources.items():
+        config, _ = on_policy.settings_of(found[-1], given)  # before hours of another model
+        if config.algorithm.levels == "adaptive":
+            console.print(levels_as_given(path, config), soft_wrap=True, highlight=False)
+    settings, cells = {}, []
     check_folder(out)
     names = on_policy.names_of(list(sources))
     for name, (path, found) in zip(names, sources.items(), strict=True):
         with on_policy.opened(name, found, given, out, console) as subject:
             settings[str(path)] = to_flat(subject.run.config)
-            cells += measured(subject, temperatures, console)
-    result = {"settings": settings, "cells": cells, "verdicts": failures(cells)}
+            for policy in measured(subject, temperatures, console):
+                cells += policy
+                result = {"settings": settings, "cells": cells, "verdicts": failures(cells)}
+                numbers = write_numbers(out, "assumption_1", result)
     print_whole(assumption_1_tables(result))
-    figure = assumption_1_figure(result)
-    for path in write_measurement(out, "assumption_1", result, figure):
+    for path in (numbers, write_picture(out, "assumption_1", assumption_1_figure(result))):
         console.print(path, soft_wrap=True, highlight=False)
+
+
+def levels_as_given(path: Path, config: Config) -> str:
+    """What to know of a policy that was trained with other levels than it is measured at."""
+    alpha, beta = config.algorithm.alpha, config.algorithm.beta
+    return (
+        f"{path}: --algorithm.levels=adaptive moves alpha and beta in training; Assumption 1 is tested at "
+        f"these levels as given, {alpha:g} and {beta:g}"
+    )
 
 
 def measured(
     subject: on_policy.Subject, temperatures: list[float], console: Console
-) -> Iterator[dict[str, Any]]:
-    """The cells of every checkpoint at every temperature."""
+) -> Iterator[list[dict[str, Any]]]:
+    """The cells of one policy after the other: every checkpoint at every temperature."""
     config, count = subject.run.config, _BATCHES.value
     temperatures = temperatures or [config.rollout.temperature]
     total, done = len(subject.sources) * len(temperatures) * count, 0
@@ -86,8 +103,7 @@ def measured(
                     done += 1
                     progress.update(done, {})
                 about = {"model": subject.name, "step": source.step, "temperature": temperature}
-                for cell in cells_of(experiences, config):
-                    yield about | cell
+                yield [about | cell for cell in cells_of(experiences, config)]
 
 
 def cells_of(experiences: list[Experience], config: Config) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ estimators, so they are compared at equal compute: --data.questions_per_step que
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -21,13 +21,18 @@ from rich.console import Console
 
 from experiments import flags as experiment_flags
 from experiments import on_policy
+from experiments.gradient_estimators import EXPECTED_MVAR, MEAN_REWARD, PAPER, configs_of
 from riskpo_jax.algorithms import quantiles
 from riskpo_jax.config import AlgorithmConfig, Config, to_flat
-from riskpo_jax.config_rules import resolve
 from riskpo_jax.diagnostics.gradient_noise import FEWEST_BATCHES, gram, with_intervals
 from riskpo_jax.errors import UserError
 from riskpo_jax.reporting.gradient_noise import gradient_noise_figure, gradient_noise_tables
-from riskpo_jax.reporting.measurement import check_folder, print_whole, write_measurement
+from riskpo_jax.reporting.measurement import (
+    check_folder,
+    print_whole,
+    write_numbers,
+    write_picture,
+)
 from riskpo_jax.reporting.progress import Progress
 from riskpo_jax.training import setup
 from riskpo_jax.training.advantages import AdvantageFn, make_advantage_fn, tracked_levels
@@ -47,31 +52,6 @@ _BATCHES = flags.DEFINE_integer(
     "batches", 64, "Independent rollout batches.", lower_bound=FEWEST_BATCHES
 )
 _MAX_GB = flags.DEFINE_float("max_gb", 8.0, "Most memory for the gradients of all, in GB.")
-
-MEAN_REWARD = "mean reward"  # what directions are compared with; beside it, for each bundling:
-EXPECTED_MVAR = {name: f"MVaR, expected, {name}" for name in ("random", "stratified")}
-PAPER = "MVaR, uniform, random"  # what signal-to-noise is compared with
-
-
-def estimators() -> dict[str, dict[str, str]]:
-    """Name -> the settings that tell it from the configuration's algorithm."""
-    paper = {"preset": "paper", "profile": "averse"}
-    uniform, expected = {"credit": "uniform"}, {"credit": "expected"}
-    seeking = {"preset": "paper", "profile": "seeking", "bundling": "random"}
-    found = {MEAN_REWARD: paper | expected | {"profile": "neutral"}}
-    found |= {name: {"preset": name} for name in ("grpo", "dr_grpo", "rloo")}
-    for bundling in EXPECTED_MVAR:
-        paper = paper | {"bundling": bundling}
-        found |= {
-            f"MVaR, uniform, {bundling}": paper | uniform,
-            f"MVaR, uniform - mean, {bundling}": paper | uniform | {"baseline": "mean"},
-            EXPECTED_MVAR[bundling]: paper | expected,
-        }
-    return found | {
-        "seeking, uniform - mean, random": seeking | uniform | {"baseline": "mean"},
-        "seeking, expected, random": seeking | expected,
-        "official_released": {"preset": "official_released"},
-    }
 
 
 def main() -> None:
@@ -101,28 +81,10 @@ def main() -> None:
         "rows": rows_of(names, arrays),
     }
     print_whole(gradient_noise_tables(result))
-    figure = gradient_noise_figure(result)
-    for path in write_measurement(out, "gradient_noise", result, figure):
+    numbers = write_numbers(out, "gradient_noise", result)
+    picture = write_picture(out, "gradient_noise", gradient_noise_figure(result))
+    for path in (numbers, picture):
         console.print(path, soft_wrap=True, highlight=False)
-
-
-def configs_of(config: Config) -> dict[str, Config]:
-    """The configuration with each estimator's algorithm; levels, omega, bundle size and tracker are its own.
-
-    The gradient is that of the objective alone: no KL penalty and no entropy bonus. An estimator averages
-    over tokens as its preset does.
-
-    Raises:
-      UserError: settings that contradict an estimator.
-    """
-    own = {
-        f.name: None for f in fields(AlgorithmConfig) if f.default is None
-    }  # a preset fills them
-    own |= {"profile": "averse", "kl_coef": 0.0, "entropy_coef": 0.0}
-    return {
-        name: resolve(replace(config, algorithm=replace(config.algorithm, **own | settings)))
-        for name, settings in estimators().items()
-    }
 
 
 def gradients_of(subject: on_policy.Subject, configs: list[Config], console: Console) -> np.ndarray:
@@ -184,7 +146,8 @@ def credit_of(
     """b -> float32[N]: the advantages of batch b, with the tracker as it is after all batches.
 
     The tracker goes through them as in training and then stands still, so that batches do not differ in
-    it. A batch's key, and so its bundles and permutations, is the same for all estimators.
+    it; they are independent but for what each did to it. A batch's key, and so its bundles and
+    permutations, is the same for all estimators.
     """
     advantage_fn = jax.jit(make_advantage_fn(algorithm))
     root = jax.random.key_data(jax.random.key(seed))

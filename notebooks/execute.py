@@ -13,32 +13,37 @@ import sys
 from pathlib import Path
 
 import nbformat
+from jupyter_client.kernelspec import NoSuchKernel
 from nbclient import NotebookClient
-from nbclient.exceptions import CellControlSignal, DeadKernelError
+from nbclient.exceptions import CellControlSignal
 from PIL import Image
+
+from riskpo_jax.files import replacing
 
 FOLDER = Path(__file__).parent
 TIMEOUT_S = 300  # a cell: against a hang, and generous, because tests share their cores
+KERNEL = "python3"
 _PALETTE = 128
 _TERMINAL_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class NotebookError(Exception):
-    """A cell failed or took too long: names the notebook, the cell and what happened."""
+    """A cell failed or took too long, or no kernel ran: names the notebook, the cell and what happened."""
 
 
 def executed(file: Path, folder: Path = FOLDER) -> nbformat.NotebookNode:
     """The notebook of `file` with the outputs of a fresh kernel that works in `folder`.
 
     Raises:
-      NotebookError: a cell raised, took longer than TIMEOUT_S, or took the kernel with it.
+      NotebookError: a cell raised, took longer than TIMEOUT_S, or took the kernel with it; or the kernel
+        is not installed or does not start.
     """
     notebook = nbformat.read(file, as_version=4)
     begun = []
     client = NotebookClient(
         notebook,
         timeout=TIMEOUT_S,
-        kernel_name="python3",
+        kernel_name=KERNEL,
         resources={"metadata": {"path": str(folder)}},
         coalesce_streams=True,
         record_timing=False,  # or every execution would change the file
@@ -46,9 +51,11 @@ def executed(file: Path, folder: Path = FOLDER) -> nbformat.NotebookNode:
     )
     try:
         client.execute(env=_environment())
-    except (CellControlSignal, DeadKernelError) as error:
+    # A kernel that dies or does not start is a RuntimeError, one that cannot be run an OSError.
+    except (CellControlSignal, NoSuchKernel, RuntimeError, OSError) as error:
         message = _TERMINAL_COLOURS.sub("", str(error))
-        raise NotebookError(f"{file.name}, cell {begun[-1]}: {message}") from error
+        where = f"cell {begun[-1]}" if begun else "before its first cell"
+        raise NotebookError(f"{file.name}, {where}: {message}") from error
     return notebook
 
 
@@ -81,7 +88,8 @@ def main(files: list[Path]) -> None:
         except NotebookError as error:
             sys.exit(str(error))
         shrink_pictures(notebook)
-        nbformat.write(notebook, file)
+        with replacing(file) as aside:
+            nbformat.write(notebook, aside)
         print(f"{file.name}: executed")
 
 

@@ -260,8 +260,8 @@ class AlgorithmConfig:
     )
     levels: str = setting(
         "fixed",
-        "Quantile levels alpha and beta of all bundle scores, or of those between the lowest and the highest "
-        "possible score, where many scores are at these (adaptive). Preset paper, profile averse.",
+        "Quantile levels alpha and beta of all bundle scores, or of those between B x the batch's smallest "
+        "and B x its largest reward, where many are at these (adaptive). Preset paper, profile averse.",
         choices=("fixed", "adaptive"),
     )
     credit: str | None = setting(

@@ -63,17 +63,17 @@ def adaptive(
     `beta' = p0 + beta (1 - p0 - p1)`: scores at an end are censored, a small improvement of the
     policy leaves most of them there, and the risk measure is placed among the others.
 
-    The other atoms are continuity-corrected: q_alpha and q_beta lie between two atoms where the
-    level lies between their mid-levels (`mid_levels`). So alpha of the remaining mass is below
-    q_alpha and beta - alpha between the two, and omega needs no correction: the tail has the share
-    `(1 + omega) alpha / ((1 + omega) alpha + beta - alpha)` of all slope, as it has on continuous
-    scores. (At plain quantiles the share jumps with the atom that a level happens to fall on.)
+    The other atoms are interpolated between: q_alpha and q_beta lie between two atoms where the level
+    lies between their mid-levels (`mid_levels`). On continuous scores this is exact: alpha of the mass
+    between the ends is below q_alpha and beta - alpha between the two. On atoms it is a convention that
+    moves with their masses, where a plain quantile jumps from one to the next: of Binomial(5, 0.16)
+    q_0.2 is 0.53, and no score between the ends lies below it.
 
     Without atoms both levels, and their quantiles, are those that were given.
 
     Args:
       tracker: the quantile estimates at the `tracked` levels, ascending.
-      low, high: the lowest and the highest possible score.
+      low, high: the ends of the scores; in training B times the batch's smallest and largest reward.
       step_size: that of the tracker, in units of score, which bounds how far an estimate wanders.
     """
     values_L, levels_L = tracker.values, jnp.asarray(tracked)

@@ -44,7 +44,8 @@ class ReasoningGymSource:
     `options` are the settings of the task's own configuration. `metadata` has the task and its
     whole `entry`, which `riskpo_jax.rewards.reasoning_gym` scores with the task's own scorer; what
     the entry says of itself and can be shown in a prompt (see `shown`); and, where the entry's answer
-    is a text to which that scorer gives 1, this text as `solution`.
+    is a text to which that scorer gives 1, this text as `solution`. Some tasks have a `solution` of
+    their own, in no form that is scored: it is left out.
 
     Raises UserError when the package is missing, the task unknown (naming close matches) or an
     option wrong.
@@ -77,13 +78,14 @@ class ReasoningGymSource:
         if not 0 <= index < len(self):
             raise IndexError(index)
         entry = self._entry(index)
+        about = {key: value for key, value in entry["metadata"].items() if key != "solution"}
         return Problem(
             id=f"{self.task}-{self.split}-{self.seed}-{index}",
             text=entry["question"],
             answer=str(entry["answer"]),
             dataset=f"reasoning_gym/{self.task}",
             metadata={
-                **shown(entry["metadata"]),
+                **shown(about),
                 **_solution(entry, self._score),
                 "task": self.task,
                 "entry": entry,

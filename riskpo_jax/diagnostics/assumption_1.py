@@ -114,7 +114,7 @@ def assess(
     q_beta: float,
 ) -> dict[str, Any]:
     """psi with 95% intervals, and the verdict on Assumption 1 with what it rests on."""
-    psi = estimate_psi(scores_UxS, logprobs_UxS, weights_DxU)
+    psi = estimate_psi(scores_UxS, logprobs_UxS, weights_DxU, cuts=(q_alpha, q_beta))
     compared = compare(psi, q_alpha, q_beta)
     return {
         "mean": psi.mean,
@@ -194,13 +194,17 @@ def _pooled_covariance(x_KxS: np.ndarray, y_KxS: np.ndarray, weights_DxK: np.nda
 
 
 def _psi_rows(psi: Psi) -> list[dict[str, Any]]:
+    """A row an atom. Of one unit alone the bootstrap draws the same value again and again: no interval."""
+    unknown = [float("nan")] * 2
     return [
         {
             "score": float(score),
             "share": float(psi.shares_A[a]),
             "units": int(psi.units_A[a]),
             "psi": float(psi.means_A[a]),
-            "psi_95": _ends(percentile_interval(psi.means_A[a], psi.draws_DxA[:, a])),
+            "psi_95": _ends(percentile_interval(psi.means_A[a], psi.draws_DxA[:, a]))
+            if psi.units_A[a] >= 2
+            else unknown,
         }
         for a, score in enumerate(psi.atoms_A)
     ]

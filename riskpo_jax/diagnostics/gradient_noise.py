@@ -6,9 +6,10 @@ draws has E||mean||^2 = ||mu||^2 + noise / N, which flatters a noisy estimator. 
     <mu_e, mu_f>   the mean of <g_be, g_b'f> over pairs of different batches b != b'
     noise          the mean of ||g_b||^2, less ||mu||^2 from above
 
-so the inner products of all pairs of gradients are all that is needed. All estimators see the same
-batches. Signal-to-noise is ||mu||^2 / noise: its inverse is how many batches averaged have as much signal
-as noise (arXiv 1812.06162's noise scale, in batches).
+so the inner products of all pairs of gradients are all that is needed. (Of independent batches. A quantile
+tracker that was settled on these batches ties them, and the less the more there are.) All estimators see
+the same batches. Signal-to-noise is ||mu||^2 / noise: its inverse is how many batches averaged have as
+much signal as noise (arXiv 1812.06162's noise scale, in batches).
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ def statistics(gram_NxExNxE: np.ndarray) -> dict[str, np.ndarray]:
     Returns:
       signal, noise, snr: [E], squared norms. cosine [E, E]: between expectations. alignment [E]: the mean
       cosine of one batch's gradient with the estimator's own expectation. relative_difference [E, E]:
-      ||mu_e - mu_f||^2 / ||mu_f||^2; it may come out below 0, being unbiased. log_snr_ratio [E, E]: of
-      e's over f's.
+      ||mu_e - mu_f||^2 / ||mu_f||^2, a ratio of two unbiased estimates, itself biased; it may come out
+      below 0. log_snr_ratio [E, E]: of e's over f's.
     """
     N = len(gram_NxExNxE)
     total_ExE = gram_NxExNxE.sum(axis=(0, 2))

@@ -30,7 +30,9 @@ import numpy as np
 from riskpo_jax.diagnostics.resampling import percentile_interval
 from riskpo_jax.evaluation.bootstrap import Interval
 
-MOST_ATOMS = 12  # graded scores have more values: they are put into so many bins of equal mass
+MOST_ATOMS = (
+    12  # graded scores have more values: they are put into so many bins of about equal mass
+)
 FEWEST_UNITS = 10  # an atom that fewer units hold is shown, but not compared
 
 _SLACK = 1e-6  # quantiles are float32
@@ -69,12 +71,17 @@ class Comparison(NamedTuple):
         return HOLDS if self.difference.low > 0 else UNDECIDED
 
 
-def estimate_psi(scores_UxS: np.ndarray, logprobs_UxS: np.ndarray, weights_DxU: np.ndarray) -> Psi:
+def estimate_psi(
+    scores_UxS: np.ndarray,
+    logprobs_UxS: np.ndarray,
+    weights_DxU: np.ndarray,
+    cuts: Sequence[float] = (),
+) -> Psi:
     """psi of S samples in each of U independent units (questions or bundles).
 
-    weights_DxU: the bootstrap's; samples of a unit are drawn together.
+    weights_DxU: the bootstrap's; samples of a unit are drawn together. cuts: see `atoms_of`.
     """
-    atoms_A, which_UxS = atoms_of(scores_UxS)
+    atoms_A, which_UxS = atoms_of(scores_UxS, cuts)
     held_UxSxA = which_UxS[..., None] == np.arange(len(atoms_A))[None, None]
     counts_UxA = held_UxSxA.sum(axis=1)
     totals_UxA = np.einsum("usa,us->ua", held_UxSxA, logprobs_UxS)
@@ -91,11 +98,14 @@ def estimate_psi(scores_UxS: np.ndarray, logprobs_UxS: np.ndarray, weights_DxU: 
     )
 
 
-def atoms_of(scores: np.ndarray, most: int = MOST_ATOMS) -> tuple[np.ndarray, np.ndarray]:
-    """Ascending atoms float[A], A <= `most`, and the number of the one that each score belongs to.
+def atoms_of(
+    scores: np.ndarray, cuts: Sequence[float] = (), most: int = MOST_ATOMS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ascending atoms float[A] and the number of the one that each score belongs to.
 
-    The score's own values where there are few; else the means of bins of about equal mass. Equal scores
-    always share an atom.
+    The score's own values where there are at most `most`; else the means of so many bins of about equal
+    mass. Equal scores always share an atom. Bins are divided at the `cuts`, each of which, where it is a
+    score, is an atom of its own: what is below, at or above a quantile stays so.
     """
     values, which = np.unique(np.round(scores, 6), return_inverse=True)
     which = which.reshape(scores.shape)
@@ -103,6 +113,8 @@ def atoms_of(scores: np.ndarray, most: int = MOST_ATOMS) -> tuple[np.ndarray, np
         return values, which
     masses = np.bincount(which.reshape(-1)) / scores.size
     bins = ((np.cumsum(masses) - masses) * most + 1e-9).astype(int)
+    for cut in cuts:  # both terms only grow with the value: so does the sum, and where either does
+        bins = bins + (values >= cut - _SLACK) + (values > cut + _SLACK)
     _, of_value = np.unique(bins, return_inverse=True)
     which = of_value[which]
     counts = np.bincount(which.reshape(-1))

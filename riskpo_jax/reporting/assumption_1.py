@@ -39,7 +39,7 @@ def assumption_1_figure(result: Mapping[str, Any]) -> Figure:
     """A row a level: psi as stated and within questions, then what it means for entropy."""
     cells = result["cells"]
     levels, policies = _distinct(c["level"] for c in cells), _distinct(map(policy_of, cells))
-    colours = _colours(len(policies))
+    colours = _colours(policies)
     figure = Figure(figsize=(18, 3.6 * len(levels) + 1.2), layout="constrained")
     axes = figure.subplots(len(levels), 4, squeeze=False)
     for row, level in zip(axes, levels, strict=True):
@@ -49,9 +49,7 @@ def assumption_1_figure(result: Mapping[str, Any]) -> Figure:
         raw = {"expected": _CREDITS["expected"]}
         _draw_changes(row[2], here, "raw", raw, f"{level}: raw advantages")
         _draw_changes(row[3], here, "unit", _CREDITS, f"{level}: advantages at unit RMS")
-    handles = [
-        Line2D([], [], color=c, marker="o", label=p) for p, c in zip(policies, colours, strict=True)
-    ]
+    handles = [Line2D([], [], color=c, marker="o", label=p) for p, c in colours.items()]
     handles += [Line2D([], [], color=c, lw=5, label=p) for p, c in _PROFILES.items()]
     handles += [
         Line2D([], [], color=GREY, marker=m, ls="", label=f"credit {c}")
@@ -61,15 +59,24 @@ def assumption_1_figure(result: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _draw_psi(ax: Axes, cells: Sequence[Cell], name: str, colours: list, title: str) -> None:
+def _draw_psi(
+    ax: Axes, cells: Sequence[Cell], name: str, colours: Mapping[str, Any], title: str
+) -> None:
     """psi(score) less the mean, with 95% bars; grey: the tails of the last cell."""
-    for cell, colour in zip(cells, colours, strict=False):
+    for cell in cells:
         found = cell["bundle"][name]
         rows = [r for r in found["psi"] if r["units"] >= 2]
         scores, values = (np.array([r[key] for r in rows]) for key in ("score", "psi"))
         bars = np.abs(np.array([r["psi_95"] for r in rows]).T - values)
         ax.errorbar(
-            scores, values - found["mean"], bars, color=colour, marker="o", ms=4, lw=1.6, capsize=2
+            scores,
+            values - found["mean"],
+            bars,
+            color=colours[policy_of(cell)],
+            marker="o",
+            ms=4,
+            lw=1.6,
+            capsize=2,
         )
     ax.axhline(0, color=GREY, lw=1)
     low, high = ax.get_xlim()
@@ -125,9 +132,10 @@ def _short_names(cells: Sequence[Cell]) -> list[str]:
     return [" ".join(filter(None, names)) for names in zip(*telling, strict=True)]
 
 
-def _colours(count: int) -> list:
+def _colours(policies: Sequence[str]) -> dict[str, Any]:
     """A ramp, so that the order of a run's checkpoints can be seen."""
-    return list(matplotlib.colormaps["viridis"](np.linspace(0, 0.92, count)))
+    ramp = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, len(policies)))
+    return dict(zip(policies, ramp, strict=True))
 
 
 def _distinct(names: Any) -> list[str]:

@@ -23,22 +23,31 @@ from riskpo_jax.reporting.writers import strict_json
 _DPI = 130
 
 
-def write_measurement(
-    folder: Path, name: str, result: Mapping[str, Any], figure: Figure
-) -> list[Path]:
-    """Writes `folder`/`name`.json (strict JSON) and .png; an old pair is replaced file by file.
+def write_numbers(folder: Path, name: str, result: Mapping[str, Any]) -> Path:
+    """Writes `folder`/`name`.json, strict JSON, in the place of an old one.
 
     Raises:
       UserError: a folder that cannot be made.
     """
     check_folder(folder)
-    numbers, picture = folder / f"{name}.json", folder / f"{name}.png"
+    numbers = folder / f"{name}.json"
     with replacing(numbers) as aside:
         text = json.dumps(strict_json(result), indent=1, allow_nan=False) + "\n"
         aside.write_text(text, encoding="utf-8", newline="\n")
+    return numbers
+
+
+def write_picture(folder: Path, name: str, figure: Figure) -> Path:
+    """Writes `folder`/`name`.png in the place of an old one.
+
+    Raises:
+      UserError: a folder that cannot be made.
+    """
+    check_folder(folder)
+    picture = folder / f"{name}.png"
     with replacing(picture) as aside:
         figure.savefig(aside, format="png", dpi=_DPI, facecolor="white")
-    return [numbers, picture]
+    return picture
 
 
 def check_folder(folder: Path) -> None:

@@ -8,6 +8,7 @@ one is lax: it takes any Python syntax and compares with a relative tolerance of
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
 
 from riskpo_jax.data.problem import Problem
@@ -20,16 +21,34 @@ _CLAIM = re.compile(r"=\s*([0-9]{1,12})\s*$", re.ASCII)
 _PLACES = (last_tagged, last_boxed, last_line)
 
 
-def countdown_reward(response: str, problem: Problem, *, score: str = "all") -> Outcome:
+def countdown_reward(response: str, problem: Problem) -> Outcome:
     r"""Grade an expression for the numbers `problem.metadata["numbers"]` and the target.
 
     The numbers are a text such as "3 7 25", the target is `problem.answer`, such as "46".
 
     The answer is the content of the last <answer>...</answer>, else of the last \boxed{...}, else
     the last line with text. It may end with "= 46", which must then be the target. What does not
-    parse as an expression is no answer; one that divides by zero is wrong. What is wrong scores 0 where
-    `score` is "all"; where it is "distance", an expression that uses each number once scores `nearness`.
+    parse as an expression is no answer; one that divides by zero is wrong. What is wrong scores 0.
     """
+    return _graded(response, problem, score_of_a_miss=lambda value, target: 0.0)
+
+
+def distance_reward(response: str, problem: Problem) -> Outcome:
+    """As `countdown_reward`, but a wrong expression that uses each number once scores `nearness`."""
+    return _graded(response, problem, score_of_a_miss=nearness)
+
+
+def nearness(value: Fraction, target: int) -> float:
+    """1/2 / (1 + |value - target|): below 1/2, 1/4 at a distance of 1, and never up again.
+
+    The quotient is exact and rounded once, because a value may be larger than any float.
+    """
+    return float(Fraction(1, 2) / (1 + abs(value - target)))
+
+
+def _graded(
+    response: str, problem: Problem, score_of_a_miss: Callable[[Fraction, int], float]
+) -> Outcome:
     text = next((found for find in _PLACES if (found := find(response)) is not None), "")
     for latex, plain in _LATEX.items():
         text = text.replace(latex, plain)
@@ -44,15 +63,8 @@ def countdown_reward(response: str, problem: Problem, *, score: str = "all") -> 
     target = int(problem.answer)
     if claim and int(claim[1]) != target:
         return verdict(False, f"{parsed.text}={claim[1]}")
-    uses_each_once = sorted(parsed.integers) == sorted(numbers)
-    if score == "distance" and uses_each_once and parsed.value != target:
-        return Outcome(Kind.WRONG, nearness(parsed.value, target), parsed.text)
-    return verdict(uses_each_once and parsed.value == target, parsed.text)
-
-
-def nearness(value: Fraction, target: int) -> float:
-    """1/2 / (1 + |value - target|): below 1/2, 1/4 at a distance of 1, and never up again.
-
-    The quotient is exact and rounded once, because a value may be larger than any float.
-    """
-    return float(Fraction(1, 2) / (1 + abs(value - target)))
+    if sorted(parsed.integers) != sorted(numbers):
+        return verdict(False, parsed.text)
+    if parsed.value == target:
+        return verdict(True, parsed.text)
+    return Outcome(Kind.WRONG, score_of_a_miss(parsed.value, target), parsed.text)

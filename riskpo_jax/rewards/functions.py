@@ -13,6 +13,17 @@ FUNCTIONS = {
     "math": "riskpo_jax.rewards.math:math_reward",
     "reasoning_gym": "riskpo_jax.rewards.reasoning_gym:reasoning_gym_reward",
 }
+# Of rewards where a setting chooses among functions: its value -> the import path.
+CHOICES = {
+    "countdown": {
+        "all": FUNCTIONS["countdown"],
+        "distance": "riskpo_jax.rewards.countdown:distance_reward",
+    },
+    "reasoning_gym": {
+        "graded": FUNCTIONS["reasoning_gym"],
+        "all": "riskpo_jax.rewards.reasoning_gym:full_score_reward",
+    },
+}
 NAMES = (*FUNCTIONS, "code")  # what --reward.name knows; code is no function, see rewards/code.py
 
 

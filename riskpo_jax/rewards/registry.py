@@ -10,7 +10,7 @@ from functools import partial
 from riskpo_jax.config import RewardConfig
 from riskpo_jax.errors import UserError
 from riskpo_jax.rewards.code import CodeGrader
-from riskpo_jax.rewards.functions import FUNCTIONS, NAMES, get_reward, import_path
+from riskpo_jax.rewards.functions import CHOICES, FUNCTIONS, NAMES, get_reward, import_path
 from riskpo_jax.rewards.grader import FunctionGrader, Grader, RoutedGrader
 from riskpo_jax.rewards.pool import PoolGrader
 
@@ -52,7 +52,7 @@ def _make(name: str, config: RewardConfig) -> Grader:
             memory_mb=config.code_memory_mb,
             unsafe=config.unsafe_code_without_sandbox,
         )
-    path = import_path(name)
+    path = _path(name, config)
     if name in ISOLATED or (config.isolate and name not in FUNCTIONS):
         return PoolGrader(
             path,
@@ -61,13 +61,17 @@ def _make(name: str, config: RewardConfig) -> Grader:
             timeout_s=config.timeout_s,
             memory_mb=config.memory_mb,
         )
-    return FunctionGrader(partial(get_reward(name), **_options(name, config)))
+    return FunctionGrader(partial(get_reward(path), **_options(name, config)))
+
+
+def _path(name: str, config: RewardConfig) -> str:
+    """The import path of the function that the settings choose. Raises UserError for an unknown name."""
+    scores = {"countdown": config.countdown_score, "reasoning_gym": config.reasoning_gym_score}
+    return CHOICES[name][scores[name]] if name in CHOICES else import_path(name)
 
 
 def _options(name: str, config: RewardConfig) -> dict[str, object]:
     """The settings of a reward function, by the names of its arguments."""
     return {
         "math": {"final_answer": config.final_answer, "format_credit": config.format_credit},
-        "countdown": {"score": config.countdown_score},
-        "reasoning_gym": {"score": config.reasoning_gym_score},
     }.get(name, {})

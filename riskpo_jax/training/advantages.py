@@ -33,10 +33,17 @@ class BundledRewards:
     bends: levels.RiskLevels
 
 
+LevelMetrics = Callable[[levels.RiskLevels], dict[str, jax.Array | float]]
 Estimator = Callable[[BundledRewards], jax.Array]  # -> advantages [K, B, G]
 AdvantageFn = Callable[
     [jax.Array, jax.Array, TrackerState], tuple[jax.Array, TrackerState, dict[str, jax.Array]]
 ]
+
+# By --algorithm.bundling: (key, rewards[Q, G]) -> int32[Q], the order in which each run of B is a bundle.
+ORDERS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
+    "random": lambda key, rewards_QxG: bundles.random_order(key, len(rewards_QxG)),
+    "stratified": lambda key, rewards_QxG: bundles.stratified_order(key, rewards_QxG.mean(axis=1)),
+}
 
 
 def make_advantage_fn(c: AlgorithmConfig) -> AdvantageFn:
@@ -46,10 +53,10 @@ def make_advantage_fn(c: AlgorithmConfig) -> AdvantageFn:
     RiskPO's; the group methods just do not read them.
     """
     tracked = tracked_levels(c)
-    place = {"fixed": levels.fixed, "adaptive": levels.adaptive}[c.levels]
-    place = partial(place, tracked=tracked, alpha=c.alpha, beta=c.beta)
+    rule, level_metrics = _LEVELS[c.levels]
+    place = partial(rule, tracked=tracked, alpha=c.alpha, beta=c.beta)
     estimator = _ESTIMATORS[c.preset](c)
-    order = {"random": _random_order, "stratified": _stratified_order}[c.bundling]
+    order = ORDERS[c.bundling]
     pair = _identity_pairing if c.preset.startswith("official") else bundles.draw_permutations
     step_size = _step_size(c)
 
@@ -71,11 +78,10 @@ def make_advantage_fn(c: AlgorithmConfig) -> AdvantageFn:
         metrics = risk_metrics(scores_KxG, c.alpha, c.beta, c.omega) | {
             "risk/q_alpha": bends.q_alpha,
             "risk/q_beta": bends.q_beta,
+            **level_metrics(bends),
             "group/zero_variance_fraction": zero_variance_fraction(rewards_QxG),
             "advantage/rms": jnp.sqrt(jnp.mean(advantages_KxBxG**2)),
         }
-        if c.levels == "adaptive":
-            metrics |= {"risk/alpha": bends.alpha, "risk/beta": bends.beta}
         tracker = quantiles.update(tracker, scores_KxG, tracked, gamma)
         return bundles.from_bundles(advantages_KxBxG, order_Q), tracker, metrics
 
@@ -177,6 +183,16 @@ _ESTIMATORS: dict[str, Callable[[AlgorithmConfig], Estimator]] = {
 }
 
 
+# By --algorithm.levels: the rule, and what it adds to the metrics.
+_LEVELS: dict[str, tuple[Callable[..., levels.RiskLevels], LevelMetrics]] = {
+    "fixed": (levels.fixed, lambda bends: {}),
+    "adaptive": (
+        levels.adaptive,
+        lambda bends: {"risk/alpha": bends.alpha, "risk/beta": bends.beta},
+    ),
+}
+
+
 def _step_size(c: AlgorithmConfig) -> Callable[[jax.Array], jax.Array | float]:
     if c.preset.startswith("official"):  # theirs is fixed
         return partial(quantiles.constant_step_size, initial=0.1)
@@ -189,14 +205,6 @@ def _step_size(c: AlgorithmConfig) -> Callable[[jax.Array], jax.Array | float]:
             power=c.tracker_power,
         ),
     }[c.tracker_schedule]
-
-
-def _random_order(key: jax.Array, rewards_QxG: jax.Array) -> jax.Array:
-    return bundles.random_order(key, rewards_QxG.shape[0])
-
-
-def _stratified_order(key: jax.Array, rewards_QxG: jax.Array) -> jax.Array:
-    return bundles.stratified_order(key, rewards_QxG.mean(axis=1))
 
 
 def _identity_pairing(key: jax.Array, shape_KxBxG: tuple[int, int, int]) -> jax.Array:

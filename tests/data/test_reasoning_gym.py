@@ -124,6 +124,16 @@ class TestInstalled:
         monkeypatch.setattr(source, "_score", fails)
         assert "solution" not in source[0].metadata
 
+    def test_a_solution_that_nothing_scored_is_none(self, monkeypatch):
+        """Supervised training would learn from it."""
+        source = ReasoningGymSource("chain_sum", 0, "train", 1)
+        entry = source[0].metadata["entry"]
+        own = entry | {"metadata": entry["metadata"] | {"solution": "as the task keeps it"}}
+        monkeypatch.setattr(source, "_entry", lambda index: own)
+        assert source[0].metadata["solution"] == entry["answer"]
+        monkeypatch.setattr(source, "_score", lambda answer, entry: 0.5)
+        assert "solution" not in source[0].metadata
+
     def test_an_entry_is_generated_once(self, monkeypatch):
         source = ReasoningGymSource("chain_sum", 0, "train", 2)
         assert source[0].metadata["entry"] is source[0].metadata["entry"]

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from riskpo_jax.algorithms import bundles
-from riskpo_jax.diagnostics.assumption_1 import LOGPROBS, Settings, bundle_order, failures, measure
+from riskpo_jax.diagnostics.assumption_1 import (
+    LOGPROBS,
+    Settings,
+    assess,
+    bundle_order,
+    failures,
+    measure,
+)
+from riskpo_jax.diagnostics.resampling import bootstrap_weights
 
 SETTINGS = Settings(
     order=lambda key, rewards: bundles.stratified_order(key, rewards.mean(axis=1)),
@@ -57,6 +65,17 @@ def test_log_probabilities_per_token_and_entropy(likelier):
     assert means["log pi per token"] == pytest.approx(means["log pi"] / 15, rel=1e-5)
     assert means["log pi within question"] == pytest.approx(0, abs=1e-3)
     assert likelier["entropy"] == pytest.approx(-means["log pi"] / 5, rel=1e-5)
+
+
+def test_a_score_of_one_bundle_has_no_interval():
+    """Every bootstrap draw that has it has the same mean: a bar of no height would look certain."""
+    scores = np.tile([0.0, 1.0], (20, 2))
+    scores[3, 0] = 2.0
+    logprobs = np.random.default_rng(0).normal(size=scores.shape)
+    rows = assess(scores, logprobs, bootstrap_weights(20, 50), 0.0, 1.0)["psi"]
+    assert [row["units"] for row in rows] == [20, 20, 1]
+    widths = [row["psi_95"][1] - row["psi_95"][0] for row in rows]
+    assert min(widths[:2]) > 0 and np.isnan(widths[2])
 
 
 def test_verdicts_are_counted(likelier):

@@ -54,6 +54,20 @@ def test_many_values_are_binned_by_mass():
         assert atoms[a] == pytest.approx(scores[which == a].mean())
 
 
+def test_bins_lie_on_one_side_of_a_quantile():
+    """Or their mean would decide whether the whole bin is of a tail."""
+    scores = np.random.default_rng(0).random((100, 30)).astype(np.float32)
+    for cuts in [(0.2222, 0.7777), (scores[3, 4], scores[7, 8]), (0.5, 0.5), (-1.0, 2.0)]:
+        atoms, which = atoms_of(scores, cuts, most=10)
+        assert (np.diff(atoms) > 0).all() and 10 <= len(atoms) <= 14
+        for cut in cuts:
+            sides = np.sign(np.where(np.abs(scores - cut) < 1e-6, 0, scores - cut))
+            assert all(len(set(sides[which == a])) == 1 for a in range(len(atoms)))
+            np.testing.assert_array_equal(
+                np.sign(np.round(atoms[which] - cut, 6)), sides
+            )  # what `compare` sees
+
+
 def test_a_heavy_value_keeps_its_atom():
     scores = np.concatenate([np.zeros(900), np.linspace(0.1, 1, 100)])
     atoms, which = atoms_of(scores, most=5)

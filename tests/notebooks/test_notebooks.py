@@ -96,6 +96,36 @@ def test_a_failing_cell_is_named(tmp_path):
     assert "AssertionError: one is not two" in str(raised.value)
 
 
+def test_a_kernel_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(execute, "KERNEL", "none-of-these")
+    with pytest.raises(
+        execute.NotebookError, match="n.ipynb, before its first cell: .*none-of-these"
+    ):
+        execute.executed(_written(tmp_path / "n.ipynb", "1"), tmp_path)
+
+
+def test_a_kernel_that_dies_before_the_first_cell(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("import os\nos._exit(3)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(execute.NotebookError, match="n.ipynb, before its first cell: Kernel died"):
+        execute.executed(_written(tmp_path / "n.ipynb", "1"), tmp_path)
+
+
+def test_a_notebook_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatch):
+    file = _written(tmp_path / "n.ipynb", "1")
+    before = file.read_bytes()
+
+    def half(notebook, place):
+        Path(place).write_text("{")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(execute, "executed", lambda file: nbformat.read(file, as_version=4))
+    monkeypatch.setattr(nbformat, "write", half)
+    with pytest.raises(OSError, match="No space left"):
+        execute.main([file])
+    assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
+
+
 def test_the_kernel_sees_this_checkout_and_its_own_folder(tmp_path):
     source = """\
         from pathlib import Path

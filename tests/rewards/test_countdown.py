@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from riskpo_jax.data.countdown import CountdownSource
 from riskpo_jax.data.problem import Problem
 from riskpo_jax.rewards import expression
-from riskpo_jax.rewards.countdown import countdown_reward, nearness
+from riskpo_jax.rewards.countdown import countdown_reward, distance_reward, nearness
 from riskpo_jax.rewards.outcome import Kind
 
 PROBLEM = Problem("p", "", "46", "countdown", metadata={"numbers": "25 7 3", "target": "46"})
@@ -70,7 +70,7 @@ def test_by_hand(response, kind):
     ],
 )
 def test_distance_is_partial_credit_for_the_right_numbers(response, score):
-    outcome = countdown_reward(response, PROBLEM, score="distance")
+    outcome = distance_reward(response, PROBLEM)
     assert outcome.score == pytest.approx(score, abs=1e-12)
     plain = countdown_reward(response, PROBLEM)
     assert (outcome.kind, outcome.answer) == (plain.kind, plain.answer)
@@ -86,7 +86,7 @@ def test_nearer_is_never_worse_and_stays_below_half(a, b, target):
 def test_a_value_beyond_floats_is_just_far():
     numbers = ["999999999999"] * 30
     problem = Problem("p", "?", "7", "countdown", metadata={"numbers": " ".join(numbers)})
-    outcome = countdown_reward("*".join(numbers), problem, score="distance")
+    outcome = distance_reward("*".join(numbers), problem)
     assert outcome.kind is Kind.WRONG and outcome.score == 0.0
 
 

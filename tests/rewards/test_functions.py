@@ -2,14 +2,26 @@
 
 import pytest
 
+from riskpo_jax.config import RewardConfig
 from riskpo_jax.data.problem import Problem
 from riskpo_jax.errors import UserError
-from riskpo_jax.rewards.functions import FUNCTIONS, get_reward
+from riskpo_jax.rewards.functions import CHOICES, FUNCTIONS, get_reward
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_name_resolves(name):
     assert get_reward(name).__name__ == f"{name}_reward"
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [("countdown", "countdown_score"), ("reasoning_gym", "reasoning_gym_score")],
+)
+def test_every_choice_of_a_setting_has_its_function(name, setting):
+    field = RewardConfig.__dataclass_fields__[setting]
+    assert set(CHOICES[name]) == set(field.metadata["choices"])
+    assert len({get_reward(path) for path in CHOICES[name].values()}) == len(CHOICES[name])
+    assert CHOICES[name][field.default] == FUNCTIONS[name]
 
 
 def test_a_reward_of_the_user(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from riskpo_jax.rewards import reasoning_gym
 from riskpo_jax.rewards.functions import FUNCTIONS
 from riskpo_jax.rewards.outcome import Kind
 from riskpo_jax.rewards.pool import PoolGrader
-from riskpo_jax.rewards.reasoning_gym import reasoning_gym_reward
+from riskpo_jax.rewards.reasoning_gym import full_score_reward, reasoning_gym_reward
 
 PROBLEM = Problem("p", "?", "7", "t", metadata={"task": "t", "entry": {"answer": "7"}})
 
@@ -24,7 +24,7 @@ def test_graded_scores_pass_and_only_a_full_one_is_correct(monkeypatch):
 
 def test_a_score_of_all_or_nothing(monkeypatch):
     monkeypatch.setattr(reasoning_gym, "_scorer", lambda task: lambda answer, entry: float(answer))
-    outcomes = [reasoning_gym_reward(s, PROBLEM, score="all") for s in ("0.99", "1", "x")]
+    outcomes = [full_score_reward(s, PROBLEM) for s in ("0.99", "1", "x")]
     assert [(o.kind, o.score, o.answer) for o in outcomes] == [
         (Kind.WRONG, 0.0, "0.99"),
         (Kind.CORRECT, 1.0, "1"),
