@@ -61,6 +61,8 @@ def main() -> None:
     baseline = _baseline(variants)
     runs = Path(_RUNS.value) if _RUNS.value else workdir / "runs"
     cells = make_cells(unresolved_config(), variants, _seeds(), runs)
+    _make("workdir", workdir)
+    _make("runs", runs)
     if not _REPORT_ONLY.value:
         # As Ctrl-C: the runs end with the sweep.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -108,7 +110,6 @@ def write_report(
     baseline: str,
 ) -> None:
     """report.md and its pictures; the text first, which nothing that a picture lacks can hold up."""
-    workdir.mkdir(parents=True, exist_ok=True)
     shared = experiment_flags.as_flagfile(unresolved_config(), experiment_flags.given_settings())
     account = Account(
         title=_TITLE.value,
@@ -135,6 +136,13 @@ def _baseline(variants: Sequence[Variant]) -> str:
     if _BASELINE.value is not None and _BASELINE.value not in names:
         raise UserError(f"--baseline={_BASELINE.value} is none of the variants: {'; '.join(names)}")
     return _BASELINE.value or names[0]
+
+
+def _make(flag: str, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--{flag}={folder} cannot be made: {error.strerror}") from error
 
 
 def _seeds() -> list[int]:

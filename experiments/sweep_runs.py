@@ -71,7 +71,6 @@ def only_one(runs: Path) -> Iterator[int]:
     Raises:
       UserError: another sweep, or what a killed one left running, holds it.
     """
-    runs.mkdir(parents=True, exist_ok=True)
     with open(runs / ".lock", "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -86,7 +86,7 @@ def _draw(ax: Axes, rows: Sequence[Mapping[str, Any]], column: Column) -> None:
     if column.mark is not None:  # intervals of what has little signal reach far
         low, high = ax.get_xlim()
         ax.set_xlim(max(low, -1), min(high, 1.5))
-    dress(ax, column.title, f"{column.unit} (95% interval)", "")
+    dress(ax, column.title, f"{column.unit} (95% interval)")
 
 
 def _colour(estimator: str) -> str:

@@ -84,7 +84,8 @@ def with_interval(value: float | None, interval: Sequence[float | None], form: s
     return f"{value:{form}} [{low:{form}}, {high:{form}}]"
 
 
-def dress(ax: Axes, title: str, xlabel: str, ylabel: str) -> None:
+def dress(ax: Axes, title: str, xlabel: str, ylabel: str = "") -> None:
+    """Title, labels and grid of a panel."""
     ax.set_title(title, loc="left", fontsize=11, fontweight="bold")
     ax.set_xlabel(xlabel, fontsize=10)
     ax.set_ylabel(ylabel, fontsize=10)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from matplotlib.ticker import ScalarFormatter
 
-from riskpo_jax.files import replacing
+from riskpo_jax.reporting.measurement import dress, write_picture
 from riskpo_jax.reporting.panels import COLOURS, GREY
 from riskpo_jax.reporting.run_data import RunData
 from riskpo_jax.sweeps import measures
@@ -24,7 +24,6 @@ from riskpo_jax.sweeps.outcomes import (
 )
 from riskpo_jax.sweeps.statistics import band, paired_by_seed
 
-_DPI = 110
 _DASHES = ("-", "--", ":")  # a second and third round of colours
 
 
@@ -35,7 +34,7 @@ def draw_pictures(folder: Path, outcomes: Outcomes, baseline: str) -> list[Path]
         "pass_at_k": pass_at_k(outcomes),
         "differences": differences(outcomes, baseline),
     }
-    return [_save(figure, folder / f"{name}.png") for name, figure in figures.items() if figure]
+    return [write_picture(folder, name, figure) for name, figure in figures.items() if figure]
 
 
 def curves(outcomes: Outcomes) -> Figure | None:
@@ -49,7 +48,7 @@ def curves(outcomes: Outcomes) -> Figure | None:
         for number, (name, ours) in enumerate(runs.items()):
             if (found := curves_of(measure, ours)) is not None:
                 _band(ax, *found, name, number)
-        _dress(ax, measure.label, "training step")
+        dress(ax, measure.label, "training step")
     return _with_legend(figure)
 
 
@@ -77,7 +76,7 @@ def pass_at_k(outcomes: Outcomes) -> Figure | None:
         ax.set_xscale("log", base=2)
         ax.set_xticks(shared)
         ax.xaxis.set_major_formatter(ScalarFormatter())
-        _dress(ax, f"pass@k (%), {dataset}", "k")
+        dress(ax, f"pass@k (%), {dataset}", "k")
     return _with_legend(figure)
 
 
@@ -110,7 +109,7 @@ def differences(outcomes: Outcomes, baseline: str) -> Figure | None:
         ax.axvline(0, color=GREY, lw=1)
         ax.set_yticks(range(len(others)), others)
         ax.set_ylim(len(others) - 0.5, -0.5)
-        _dress(ax, measure.label, f"difference from {baseline}")
+        dress(ax, measure.label, f"difference from {baseline}")
     return figure
 
 
@@ -147,16 +146,6 @@ def _figure(panels: int, columns: int) -> tuple[Figure, list[Axes]]:
     return figure, axes[:panels]
 
 
-def _dress(ax: Axes, title: str, xlabel: str) -> None:
-    ax.set_title(title, loc="left", fontsize=11, fontweight="bold")
-    ax.set_xlabel(xlabel)
-    ax.grid(color="#DDDDDD", lw=0.8)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
-    if ax.get_xscale() == "linear":
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=6))
-
-
 def _with_legend(figure: Figure) -> Figure:
     """One legend for all panels, under them."""
     drawn = {}
@@ -167,9 +156,3 @@ def _with_legend(figure: Figure) -> Figure:
     columns = max(1, min(4, len(labels)))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     return figure
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    with replacing(path) as aside:
-        figure.savefig(aside, format="png", dpi=_DPI, facecolor="white")
-    return path

@@ -267,6 +267,12 @@ def test_bad_input_is_one_line(call, arguments, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_that_cannot_be_made_is_one_line(call, tmp_path):
+    (tmp_path / "file").touch()
+    status, _, error = call(sweep, "--variant=a:", f"--workdir={tmp_path / 'file' / 'sweep'}")
+    assert status == 1 and "cannot be made: Not a directory" in error and error.count("\n") == 1
+
+
 def test_a_sweep_fails_reports_and_goes_on(shell, small_run, tmp_path):
     """Real runs: of two variants one cannot run; the report says so, and the second call runs it alone."""
     quick = ["--train.steps=2", "--eval.every=0", "--seeds=3", "--variant=whole:"]
