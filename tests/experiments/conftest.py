@@ -159,7 +159,7 @@ def shell(start):
     def shell(module, *args, **environment) -> subprocess.CompletedProcess:
         with start(module, *args, **environment) as process:
             try:
-                out, err = process.communicate(timeout=180)
+                out, err = process.communicate(timeout=600)  # against a hang: cores are shared
             finally:
                 process.kill()
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)

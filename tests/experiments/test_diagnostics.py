@@ -4,6 +4,7 @@ In processes of their own: their --model is another flag than that of experiment
 """
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -51,6 +52,28 @@ def test_assumption_1_of_a_run_s_checkpoints(shell, finished, tmp_path):
     )
     assert (tmp_path / "assumption_1.png").read_bytes().startswith(b"\x89PNG")
     assert "Theorem 2: raw" in done.stdout and "…" not in done.stdout
+
+
+def test_what_was_measured_survives_a_model_that_fails_later(
+    shell, finished, model_directory, tmp_path
+):
+    broken = tmp_path / "broken"
+    shutil.copytree(model_directory, broken)
+    for weights in broken.glob("*.safetensors"):
+        weights.unlink()
+    done = shell(
+        ASSUMPTION_1,
+        f"--model={finished / 'checkpoints' / '8'}",
+        f"--model={broken}",
+        f"--out={tmp_path / 'out'}",
+        "--batches=1",
+        "--algorithm.levels=adaptive",
+    )
+    assert done.returncode == 1 and str(broken) in done.stderr, done.stderr
+    result = read(tmp_path / "out" / "assumption_1.json")
+    assert result["cells"] and {cell["step"] for cell in result["cells"]} == {8}
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith(f"{finished}")]
+    assert "levels=adaptive" in line and "as given, 0.2 and 0.8" in line
 
 
 def test_gradient_noise_of_a_checkpoint(shell, finished, tmp_path):
