@@ -30,6 +30,7 @@ from experiments.sweep_runs import (
 )
 from riskpo_jax.errors import UserError
 from riskpo_jax.files import replacing
+from riskpo_jax.reporting.measurement import check_folder
 from riskpo_jax.sweeps.outcomes import Outcomes, load_outcomes
 from riskpo_jax.sweeps.pictures import draw_pictures
 from riskpo_jax.sweeps.report import Account, report
@@ -61,26 +62,25 @@ def main() -> None:
     baseline = _baseline(variants)
     runs = Path(_RUNS.value) if _RUNS.value else workdir / "runs"
     cells = make_cells(unresolved_config(), variants, _seeds(), runs)
-    _make("workdir", workdir)
-    _make("runs", runs)
+    check_folder(workdir, "workdir")
+    check_folder(runs, "runs")
     if not _REPORT_ONLY.value:
         # As Ctrl-C: the runs end with the sweep.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         slots = make_slots(_JOBS.value, _GPUS.value)
         with only_one(runs) as lock:
             run_unfinished(cells, slots, lock, console)
+    unfinished = [cell for cell in cells if not is_finished(cell)]
+    finished = [cell for cell in cells if cell not in unfinished]
     outcomes = load_outcomes(
-        {
-            v.name: {c.seed: c.path for c in cells if c.variant == v.name and is_finished(c)}
-            for v in variants
-        }
+        {v.name: {c.seed: c.path for c in finished if c.variant == v.name} for v in variants}
     )
-    write_report(workdir, variants, cells, outcomes, baseline)
+    write_report(workdir, variants, cells, unfinished, outcomes, baseline)
     console.print(f"report: {workdir / 'report.md'}", soft_wrap=True, highlight=False)
-    if unfinished := sum(not is_finished(cell) for cell in cells):
+    if unfinished:
         raise UserError(
-            f"{unfinished} of {len(cells)} runs did not finish: {workdir / 'report.md'} lists them, and the "
-            "same command runs them again"
+            f"{len(unfinished)} of {len(cells)} runs did not finish: {workdir / 'report.md'} lists them, and "
+            "the same command runs them again"
         )
 
 
@@ -106,6 +106,7 @@ def write_report(
     workdir: Path,
     variants: Sequence[Variant],
     cells: Sequence[Cell],
+    unfinished: Sequence[Cell],
     outcomes: Outcomes,
     baseline: str,
 ) -> None:
@@ -116,11 +117,7 @@ def write_report(
         shared=shared,
         flags={variant.name: shlex.join(variant.overrides) for variant in variants},
         seeds=_seeds(),
-        failures={
-            f"{cell.variant}, seed {cell.seed}": last_words(cell)
-            for cell in cells
-            if not is_finished(cell)
-        },
+        failures={f"{cell.variant}, seed {cell.seed}": last_words(cell) for cell in unfinished},
         hours=sum(map(seconds_spent, {cell.path: cell for cell in cells}.values())) / 3600,
     )
     text = report(account, outcomes, baseline)
@@ -136,13 +133,6 @@ def _baseline(variants: Sequence[Variant]) -> str:
     if _BASELINE.value is not None and _BASELINE.value not in names:
         raise UserError(f"--baseline={_BASELINE.value} is none of the variants: {'; '.join(names)}")
     return _BASELINE.value or names[0]
-
-
-def _make(flag: str, folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--{flag}={folder} cannot be made: {error.strerror}") from error
 
 
 def _seeds() -> list[int]:

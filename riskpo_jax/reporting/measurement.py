@@ -50,12 +50,16 @@ def write_picture(folder: Path, name: str, figure: Figure) -> Path:
     return picture
 
 
-def check_folder(folder: Path) -> None:
-    """Makes `folder`, before anything is measured for it. Raises UserError where that cannot be."""
+def check_folder(folder: Path, flag: str = "out") -> None:
+    """Makes `folder`, which `flag` gives, before anything is measured for it.
+
+    Raises:
+      UserError: it cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out={folder} cannot be made: {error.strerror}") from error
+        raise UserError(f"--{flag}={folder} cannot be made: {error.strerror}") from error
 
 
 def table(title: str, columns: Sequence[str], left: int = 1) -> Table:

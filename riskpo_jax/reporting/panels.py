@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from riskpo_jax.reporting.run_data import RunData, Series
+from riskpo_jax.reporting.run_data import RunData, Series, pass_ks
 
 # Okabe & Ito (2008): told apart by colour-blind readers.
 BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
@@ -50,7 +48,7 @@ def risk(ax: Axes, run: RunData) -> bool:
 def pass_at_k(ax: Axes, run: RunData) -> bool:
     """pass@1 solid and pass@(largest k) dashed, a colour a level or dataset, with their 95% bands."""
     evals = run.curves()
-    ks = _ends(_pass_ks(evals))
+    ks = _ends(pass_ks(row for rows in evals.values() for row in rows))
     drawn = [name for name, rows in evals.items() if any(Series.of(rows, f"pass@{k}") for k in ks)]
     if not drawn:
         return False
@@ -162,11 +160,6 @@ def _dress(ax: Axes, title: str, ylabel: str, handles: list) -> None:
         columnspacing=0.9,
     )
     legend.set_in_layout(False)  # or a wide legend would narrow the axes under it
-
-
-def _pass_ks(evals: dict[str, list[dict]]) -> list[int]:
-    keys = {key for rows in evals.values() for row in rows for key in row}
-    return sorted(int(found[1]) for key in keys if (found := re.fullmatch(r"pass@(\d+)", key)))
 
 
 def _ends(ks: list[int]) -> list[int]:

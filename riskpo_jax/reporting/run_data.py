@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,12 @@ class RunData:
         whole = {name: rows for name, rows in self.evals.items() if name.endswith("/all")}
         levels = {name: rows for name, rows in self.evals.items() if name not in whole}
         return whole if len(whole) > 1 or not levels else levels
+
+
+def pass_ks(rows: Iterable[dict]) -> list[int]:
+    """Every k of which rows of `eval.jsonl` have pass@k, ascending."""
+    keys = {key for row in rows for key in row}
+    return sorted(int(found[1]) for key in keys if (found := re.fullmatch(r"pass@(\d+)", key)))
 
 
 def _rows(path: Path) -> list[dict]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from riskpo_jax.reporting.run_data import RunData
+from riskpo_jax.reporting.run_data import RunData, pass_ks
 from riskpo_jax.sweeps.measures import Measure
 
 Outcomes = Mapping[str, Mapping[int, RunData]]
@@ -28,11 +27,9 @@ def evaluated_datasets(outcomes: Outcomes) -> list[str]:
     return list(dict.fromkeys(name for run in _runs(outcomes) for name in run.evals))
 
 
-def pass_ks(outcomes: Outcomes) -> list[int]:
+def evaluated_ks(outcomes: Outcomes) -> list[int]:
     """Every k of which pass@k was recorded, ascending."""
-    rows = [row for run in _runs(outcomes) for rows in run.evals.values() for row in rows]
-    keys = {key for row in rows for key in row}
-    return sorted(int(found[1]) for key in keys if (found := re.fullmatch(r"pass@(\d+)", key)))
+    return pass_ks(row for run in _runs(outcomes) for rows in run.evals.values() for row in rows)
 
 
 def values_by_seed(measure: Measure, runs: Mapping[int, RunData]) -> dict[int, float]:

@@ -19,7 +19,7 @@ from riskpo_jax.sweeps.outcomes import (
     Outcomes,
     curves_of,
     evaluated_datasets,
-    pass_ks,
+    evaluated_ks,
     values_by_seed,
 )
 from riskpo_jax.sweeps.statistics import band, paired_by_seed
@@ -54,7 +54,7 @@ def curves(outcomes: Outcomes) -> Figure | None:
 
 def pass_at_k(outcomes: Outcomes) -> Figure | None:
     """pass@k against k after the last step, and before the first (grey), a panel a dataset and level."""
-    ks, datasets = pass_ks(outcomes), evaluated_datasets(outcomes)
+    ks, datasets = evaluated_ks(outcomes), evaluated_datasets(outcomes)
     runs = _runs(outcomes)
     if len(ks) < 2 or not runs:
         return None
@@ -129,7 +129,7 @@ def _style(number: int) -> dict[str, str]:
 
 
 def _headline(outcomes: Outcomes) -> list[Measure]:
-    return measures.headline(evaluated_datasets(outcomes), pass_ks(outcomes))
+    return measures.headline(evaluated_datasets(outcomes), evaluated_ks(outcomes))
 
 
 def _runs(outcomes: Outcomes) -> dict[str, list[RunData]]:

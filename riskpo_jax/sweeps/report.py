@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from riskpo_jax.evaluation.bootstrap import Interval
 from riskpo_jax.sweeps import measures
 from riskpo_jax.sweeps.measures import Measure
-from riskpo_jax.sweeps.outcomes import Outcomes, evaluated_datasets, pass_ks, values_by_seed
+from riskpo_jax.sweeps.outcomes import Outcomes, evaluated_datasets, evaluated_ks, values_by_seed
 from riskpo_jax.sweeps.statistics import over_seeds, paired_by_seed
 
 
@@ -32,7 +32,7 @@ class Account:
 def report(account: Account, outcomes: Outcomes, baseline: str) -> str:
     """The whole text, but for the pictures."""
     parts = [f"# {account.title}", *_what_ran(account, outcomes)]
-    datasets, ks = evaluated_datasets(outcomes), pass_ks(outcomes)
+    datasets, ks = evaluated_datasets(outcomes), evaluated_ks(outcomes)
     parts += _summary(measures.headline(datasets, ks), outcomes, baseline)
     parts += _section("At the end of training", measures.TRAINING, outcomes, baseline)
     for dataset in datasets:

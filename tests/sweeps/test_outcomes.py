@@ -7,8 +7,8 @@ from riskpo_jax.sweeps.measures import ENTROPY, Measure
 from riskpo_jax.sweeps.outcomes import (
     curves_of,
     evaluated_datasets,
+    evaluated_ks,
     load_outcomes,
-    pass_ks,
     values_by_seed,
 )
 
@@ -22,7 +22,7 @@ def test_folders_are_read(tmp_path):
 
 def test_datasets_and_ks_of_all_runs(outcomes):
     assert evaluated_datasets(outcomes) == ["toy/easy", "toy/all"]
-    assert pass_ks(outcomes) == [1, 4]
+    assert evaluated_ks(outcomes) == [1, 4]
 
 
 def test_a_seed_without_the_measure_is_left_out(outcomes):
